@@ -1,0 +1,37 @@
+"""FlightBridge: Arrow Flight data exchange between Spark and TensorFlow.
+
+Three ways in:
+
+* ``flightbridge.tf.dataset(uri, feed, batch_size=...)`` gives a ``tf.data.Dataset``;
+* ``flightbridge.Server()`` or ``flightbridge serve`` runs the server;
+* ``flightbridge bench`` measures it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flightbridge import errors
+from flightbridge.errors import FlightBridgeError
+
+if TYPE_CHECKING:
+    from flightbridge.client import Client, connect
+    from flightbridge.server import Server
+
+__version__ = "0.1.0"
+__all__ = ["Client", "FlightBridgeError", "Server", "__version__", "connect", "errors"]
+
+_LAZY = {
+    "Client": "flightbridge.client",
+    "connect": "flightbridge.client",
+    "Server": "flightbridge.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `flightbridge doctor` and error classes work where the native core does not.
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

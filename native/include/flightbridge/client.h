@@ -1,0 +1,85 @@
+// A client of a FlightBridge server: feeds, write jobs, put streams and get streams.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/result.h>
+#include <arrow/status.h>
+#include <arrow/type_fwd.h>
+
+#include "flightbridge/export.h"
+
+namespace flightbridge {
+
+namespace proto {
+struct AttemptRef;
+struct CommitWriteResult;
+struct FeedInfo;
+struct GetTicket;
+struct PutResult;
+struct ServerStatus;
+struct BeginWriteResult;
+enum class WriteMode : int32_t;
+}  // namespace proto
+
+struct ClientOptions {
+  std::string uri;    // grpc://HOST:PORT
+  std::string token;  // sent as "authorization: Bearer ..." when not empty
+  double timeout_s = 60;        // deadline of every unary call, and of connecting
+  bool force_flight = false;    // use the socket even where the server is in this process
+};
+
+// One attempt at writing one partition. Not thread-safe. Write() blocks while the server holds
+// the writer back. Destroying an unfinished stream cancels it: the attempt never becomes visible.
+class FB_EXPORT PutStream {
+ public:
+  virtual ~PutStream() = default;
+  virtual arrow::Status Write(const arrow::RecordBatch& batch) = 0;
+  // Sends the end record and waits for the server's ack that the attempt is staged.
+  virtual arrow::Result<proto::PutResult> Finish() = 0;
+  // Cancels; returns soon, whatever the server does.
+  virtual void Abort() = 0;
+};
+
+// Record batches of a ticket, in order, checksums verified. Not thread-safe, except Cancel().
+class FB_EXPORT GetStream {
+ public:
+  virtual ~GetStream() = default;
+  virtual std::shared_ptr<arrow::Schema> schema() const = 0;
+  // nullptr at the verified end of the stream.
+  virtual arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() = 0;
+  virtual void Cancel() = 0;
+};
+
+// One Client is one connection (plus none at all where the server is in this process). Thread-safe.
+// Not fork-safe: connect after the fork.
+class FB_EXPORT Client {
+ public:
+  static arrow::Result<std::unique_ptr<Client>> Connect(const ClientOptions& options);
+  virtual ~Client() = default;
+
+  virtual arrow::Result<std::vector<proto::FeedInfo>> ListFeeds() = 0;
+  virtual arrow::Result<proto::FeedInfo> DescribeFeed(const std::string& feed) = 0;
+  virtual arrow::Result<std::shared_ptr<arrow::Schema>> GetSchema(const std::string& feed) = 0;
+  virtual arrow::Result<proto::ServerStatus> Status() = 0;
+  virtual arrow::Status DropFeed(const std::string& feed, bool if_exists) = 0;
+
+  virtual arrow::Result<proto::BeginWriteResult> BeginWrite(
+      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
+      const std::shared_ptr<arrow::Schema>& schema) = 0;
+  virtual arrow::Result<std::unique_ptr<PutStream>> OpenPut(
+      const std::string& feed, const std::string& job_id, int64_t partition, int64_t attempt,
+      const std::shared_ptr<arrow::Schema>& schema) = 0;
+  virtual arrow::Result<proto::CommitWriteResult> CommitWrite(
+      const std::string& feed, const std::string& job_id,
+      const std::vector<proto::AttemptRef>& attempts) = 0;
+  virtual arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) = 0;
+
+  virtual arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) = 0;
+};
+
+}  // namespace flightbridge

@@ -1,0 +1,49 @@
+// The FlightBridge server: an Arrow Flight service over a store of feeds.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <arrow/result.h>
+#include <arrow/status.h>
+
+#include "flightbridge/export.h"
+
+namespace flightbridge {
+
+namespace proto {
+struct ServerStatus;
+}
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  int port = 0;                          // 0: any free port
+  std::string data_dir;                  // empty: feeds live in memory
+  int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
+  int64_t max_batch_bytes = 256 << 20;   // a larger record batch is refused
+  bool insecure = false;                 // allow a non-loopback host without TLS
+};
+
+// Thread-safe. Start() returns once calls are served; data handlers run no Python and hold no GIL.
+class FB_EXPORT Server {
+ public:
+  static arrow::Result<std::unique_ptr<Server>> Start(const ServerOptions& options);
+  ~Server();  // Stop() with a short deadline
+
+  std::string host() const;
+  int port() const;
+  std::string uri() const;  // grpc://HOST:PORT
+  proto::ServerStatus status() const;
+
+  // Refuses new calls, waits up to `grace` for running ones, then cancels them. Idempotent.
+  arrow::Status Stop(std::chrono::milliseconds grace);
+
+ private:
+  class Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace flightbridge

@@ -1,0 +1,84 @@
+// All feeds of a server and the rules of their life: open -> committed | aborted -> dropped.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include "feed/partition.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+#include "segment/segment.h"
+
+namespace flightbridge::feed {
+
+// A committed feed as readers see it. Immutable: a commit replaces it, and readers that hold the
+// old one keep reading it.
+struct Snapshot {
+  std::string name;
+  uint64_t feed_id = 0;
+  uint64_t fingerprint = 0;
+  uint64_t schema_hash = 0;
+  int64_t rows = 0;
+  int64_t bytes = 0;
+  int64_t created_unix_ms = 0;
+  std::shared_ptr<arrow::Schema> schema;
+  std::vector<std::shared_ptr<const Partition>> partitions;  // by partition number
+
+  // NOT_FOUND that names the feed and the partition.
+  arrow::Result<std::shared_ptr<const Partition>> Find(int64_t partition) const;
+  proto::FeedInfo Info() const;
+};
+
+// One attempt being written. Not thread-safe. Destroying it unfinished discards its bytes.
+class AttemptWriter {
+ public:
+  virtual ~AttemptWriter() = default;
+  // Copies the batch into the attempt's segment, once. `expected_crc32c`, when given, is verified
+  // on the copied bytes (DATA_LOSS on a mismatch). The batch must already be validated.
+  virtual arrow::Status Append(const arrow::RecordBatch& batch,
+                               std::optional<uint32_t> expected_crc32c) = 0;
+  // Stages the attempt, durably where there is a data directory. `end`, when given, must agree
+  // with what was received (DATA_LOSS names the difference).
+  virtual arrow::Result<proto::PutResult> Finish(const std::optional<proto::PutEnd>& end) = 0;
+};
+
+struct FeedStoreOptions {
+  segment::SegmentStoreOptions segments;
+};
+
+// Thread-safe. No call blocks on readers or writers; with a data directory Commit() and Finish()
+// block on fsync.
+class FeedStore {
+ public:
+  // Opens the data directory if there is one: takes its lock, replays its journal.
+  static arrow::Result<std::shared_ptr<FeedStore>> Open(const FeedStoreOptions& options);
+  virtual ~FeedStore() = default;
+
+  virtual arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& request) = 0;
+  virtual arrow::Result<std::unique_ptr<AttemptWriter>> OpenAttempt(
+      const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) = 0;
+  virtual arrow::Result<proto::CommitWriteResult> CommitWrite(
+      const proto::CommitWrite& request) = 0;
+  virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;
+  virtual arrow::Status DropFeed(const proto::DropFeed& request) = 0;
+
+  // The committed feed; NOT_FOUND names the feed and lists some that exist.
+  virtual arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const = 0;
+  // Every feed, committed or only open.
+  virtual std::vector<proto::FeedInfo> List() const = 0;
+  // As List(), for one feed.
+  virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const = 0;
+
+  virtual const segment::Budget& budget() const = 0;
+};
+
+// 1 to 200 characters from [A-Za-z0-9_.-], not starting with a dot.
+arrow::Status ValidateFeedName(const std::string& feed);
+
+}  // namespace flightbridge::feed

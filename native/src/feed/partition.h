@@ -1,0 +1,42 @@
+// The data of one staged attempt, and of a partition once that attempt is committed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <arrow/buffer.h>
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+namespace flightbridge::feed {
+
+// One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
+struct StoredMessage {
+  bool is_dictionary = false;
+  int64_t rows = 0;                          // 0 for dictionaries
+  int64_t row_begin = 0;                     // first row, within the partition
+  uint32_t crc32c = 0;                       // batch checksum; see segment/checksum.h
+  std::shared_ptr<arrow::Buffer> metadata;   // the flatbuffer Message, inside the segment
+  std::shared_ptr<arrow::Buffer> body;       // 64-byte aligned, inside the segment
+};
+
+// Immutable and thread-safe.
+struct Partition {
+  int64_t partition = 0;
+  int64_t attempt = 0;
+  int64_t rows = 0;
+  int64_t bytes = 0;    // metadata and body bytes stored
+  int64_t batches = 0;
+  uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
+  std::shared_ptr<arrow::Schema> schema;
+  std::vector<StoredMessage> messages;  // in stream order, dictionaries before their users
+
+  // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Decode(size_t i) const;
+  // Index of the record batch that holds `row` (0 <= row < rows).
+  size_t FindBatch(int64_t row) const;
+};
+
+}  // namespace flightbridge::feed
