@@ -27,7 +27,7 @@ foreach(part arrow arrow_flight arrow_python)
   endif()
   set_target_properties(pyarrow::${target} PROPERTIES
     IMPORTED_LOCATION ${file}
-    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES ${PYARROW_INCLUDE_DIR})
+    INTERFACE_INCLUDE_DIRECTORIES ${PYARROW_INCLUDE_DIR})
 endforeach()
 target_link_libraries(pyarrow::flight INTERFACE pyarrow::arrow)
 
