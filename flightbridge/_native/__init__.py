@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.flight  # noqa: F401  (loads libarrow_flight)
+import pyarrow.flight
 
 from flightbridge.errors import VersionMismatchError
 

@@ -72,7 +72,9 @@ def emit_message(m: d.DescriptorProto, out: list[str]) -> None:
     out.append("    AppendTo(&buffer);")
     out.append("    return buffer;")
     out.append("  }")
-    out.append("  // Throws protozero::exception on malformed bytes; use Parse() for untrusted input.")
+    out.append(
+        "  // Throws protozero::exception on malformed bytes; use Parse() for untrusted input."
+    )
     out.append(f"  static {m.name} Decode(protozero::data_view bytes) {{")
     out.append(f"    {m.name} m;")
     out.append("    protozero::pbf_reader r(bytes);")
@@ -166,7 +168,9 @@ HEADER = """\
 namespace flightbridge::proto {
 
 inline void ExpectWireType(const protozero::pbf_reader& r, int expected) {
-  if (static_cast<int>(r.wire_type()) != expected) throw protozero::unknown_pbf_wire_type_exception{};
+  if (static_cast<int>(r.wire_type()) != expected)
+    throw protozero::unknown_pbf_wire_type_exception{};
+    throw protozero::unknown_pbf_wire_type_exception{};
 }
 """
 

@@ -27,10 +27,10 @@ enum class WriteMode : int32_t;
 }  // namespace proto
 
 struct ClientOptions {
-  std::string uri;    // grpc://HOST:PORT
-  std::string token;  // sent as "authorization: Bearer ..." when not empty
-  double timeout_s = 60;        // deadline of every unary call, and of connecting
-  bool force_flight = false;    // use the socket even where the server is in this process
+  std::string uri;            // grpc://HOST:PORT
+  std::string token;          // sent as "authorization: Bearer ..." when not empty
+  double timeout_s = 60;      // deadline of every unary call, and of connecting
+  bool force_flight = false;  // use the socket even where the server is in this process
 };
 
 // One attempt at writing one partition. Not thread-safe. Write() blocks while the server holds

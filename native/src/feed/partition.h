@@ -15,11 +15,11 @@ namespace flightbridge::feed {
 // One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
 struct StoredMessage {
   bool is_dictionary = false;
-  int64_t rows = 0;                          // 0 for dictionaries
-  int64_t row_begin = 0;                     // first row, within the partition
-  uint32_t crc32c = 0;                       // batch checksum; see segment/checksum.h
-  std::shared_ptr<arrow::Buffer> metadata;   // the flatbuffer Message, inside the segment
-  std::shared_ptr<arrow::Buffer> body;       // 64-byte aligned, inside the segment
+  int64_t rows = 0;                         // 0 for dictionaries
+  int64_t row_begin = 0;                    // first row, within the partition
+  uint32_t crc32c = 0;                      // batch checksum; see segment/checksum.h
+  std::shared_ptr<arrow::Buffer> metadata;  // the flatbuffer Message, inside the segment
+  std::shared_ptr<arrow::Buffer> body;      // 64-byte aligned, inside the segment
 };
 
 // Immutable and thread-safe.
@@ -27,7 +27,7 @@ struct Partition {
   int64_t partition = 0;
   int64_t attempt = 0;
   int64_t rows = 0;
-  int64_t bytes = 0;    // metadata and body bytes stored
+  int64_t bytes = 0;  // metadata and body bytes stored
   int64_t batches = 0;
   uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
   std::shared_ptr<arrow::Schema> schema;

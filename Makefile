@@ -1,0 +1,109 @@
+# The commands a person needs. Each target sets up what it needs and reuses what is there.
+#   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
+#   make test   every test
+# Others: build, test-fast, test-native, test-asan, test-tsan, lint, format, wheel, bench, fuzz, clean.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+JOBS ?= $(shell nproc)
+ARGS ?=
+
+NATIVE_SOURCES := $(shell find native proto CMakeLists.txt pyproject.toml -type f \
+                    -not -name '*.md' 2>/dev/null)
+NATIVE_TESTS := build/native/tests/fb_tests
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SPARK_LOCAL_IP ?= 127.0.0.1
+
+.PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint \
+        format wheel test-wheel bench fuzz clean
+
+help:
+	@sed -n '2,4p' Makefile | sed 's/^# *//'
+
+setup: $(VENV)/.installed
+
+# Python packages. The compiled wheels are large, so a finished set-up is kept until pyproject.toml
+# changes.
+$(VENV)/.installed: pyproject.toml native/tools/requirements.py native/tools/system_packages.sh
+	@PYTHON=$(PYTHON) native/tools/system_packages.sh
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "== installing Python packages into $(VENV) (TensorFlow and Spark: about 1.5 GB)"
+	@$(PY) -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@$(PY) native/tools/requirements.py tensorflow spark build test lint > $(VENV)/requirements.txt
+	@$(PY) -m pip install -q --disable-pip-version-check -r $(VENV)/requirements.txt
+	@touch $@
+
+build: $(VENV)/.built
+
+$(VENV)/.built: $(VENV)/.installed $(NATIVE_SOURCES)
+	@echo "== building the native core (about two minutes the first time on 2 cores)"
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . \
+	  -C build.tool-args=-j$(JOBS) \
+	  > $(VENV)/build.log 2>&1 || { tail -n 60 $(VENV)/build.log; exit 1; }
+	@touch $@
+
+demo: build
+	@$(PY) examples/movielens_fm.py $(ARGS)
+
+# The runner's closing line comes last: .ci/run hands it on.
+test: build test-native test-asan test-tsan test-wheel test-python
+
+test-fast: build test-native
+	@$(PY) -m pytest -m 'not slow' $(ARGS)
+
+test-python: build
+	@$(PY) -m pytest $(ARGS)
+
+# native_tests BUILD_DIR SANITIZER
+define native_tests
+	@cmake -S . -B $(1) -G Ninja -DPython_EXECUTABLE=$(CURDIR)/$(PY) -DFB_BUILD_TESTS=ON \
+	  -DFB_BUILD_PYTHON=OFF -DFB_BUILD_TF=OFF -DFB_BUILD_BENCHMARKS=OFF -DFB_SANITIZE=$(2) \
+	  > $(1).log 2>&1 && ninja -C $(1) -j$(JOBS) fb_tests >> $(1).log 2>&1 \
+	  || { tail -n 60 $(1).log; exit 1; }
+endef
+
+test-native: $(VENV)/.installed
+	@mkdir -p build && echo "== native tests"
+	$(call native_tests,build/native-tests,)
+	@build/native-tests/native/tests/fb_tests --gtest_brief=1
+
+test-asan: $(VENV)/.installed
+	@mkdir -p build && echo "== native tests under AddressSanitizer and UBSan"
+	$(call native_tests,build/native-asan,address)
+	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/native/tests/lsan.supp:print_suppressions=0 \
+	  build/native-asan/native/tests/fb_tests --gtest_brief=1
+
+test-tsan: $(VENV)/.installed
+	@mkdir -p build && echo "== native tests under ThreadSanitizer"
+	$(call native_tests,build/native-tsan,thread)
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/native/tests/tsan.supp \
+	  build/native-tsan/native/tests/fb_tests --gtest_brief=1
+
+lint: build
+	@echo "== ruff, mypy, clang-format, clang-tidy"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files 'native/*.h' 'native/*.cc')
+	@$(PY) native/tools/tidy.py build/native-tests --jobs $(JOBS)
+
+format: setup
+	@$(VENV)/bin/ruff check --fix -q . ; $(VENV)/bin/ruff format -q .
+	@$(VENV)/bin/clang-format -i $$(git ls-files 'native/*.h' 'native/*.cc')
+
+wheel: $(VENV)/.installed
+	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist . \
+	  -C build-dir=build/wheel -C build.tool-args=-j$(JOBS)
+	@ls -1 dist/*.whl
+
+# Installs the wheel into a clean environment beside the same pyarrow and uses it.
+test-wheel: wheel
+	@$(PY) native/tools/check_wheel.py dist
+
+bench: build
+	@for what in put get tf move; do $(VENV)/bin/flightbridge bench $$what $(ARGS) || exit 1; done
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built
