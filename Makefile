@@ -87,7 +87,7 @@ lint: build
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files 'native/*.h' 'native/*.cc')
-	@$(PY) native/tools/tidy.py build/native-tests --jobs $(JOBS)
+	@$(PY) native/tools/tidy.py --jobs $(JOBS)
 
 format: setup
 	@$(VENV)/bin/ruff check --fix -q . ; $(VENV)/bin/ruff format -q .

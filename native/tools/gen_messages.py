@@ -170,7 +170,6 @@ namespace flightbridge::proto {
 inline void ExpectWireType(const protozero::pbf_reader& r, int expected) {
   if (static_cast<int>(r.wire_type()) != expected)
     throw protozero::unknown_pbf_wire_type_exception{};
-    throw protozero::unknown_pbf_wire_type_exception{};
 }
 """
 
