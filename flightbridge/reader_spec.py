@@ -1,0 +1,192 @@
+"""What a reader is asked to do: every setting of a read, checked in one place.
+
+:func:`make_spec` is what :mod:`flightbridge.batches` and :mod:`flightbridge.tf` share, so that a
+setting means the same and fails with the same words everywhere.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import SupportsIndex
+
+from flightbridge.config import parse_bytes, parse_uri
+from flightbridge.errors import InvalidArgumentError
+from flightbridge.v1 import commands_pb2
+
+MAX_BATCH_ROWS = 1 << 30
+"""Largest ``batch_size``, in rows."""
+
+WHOLE_SHARD = -1
+"""The shuffle window that holds every row of the shard."""
+
+
+def make_spec(
+    uri: str,
+    feed: str,
+    *,
+    batch_size: int,
+    columns: Iterable[str] | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
+    epochs: int | None = 1,
+    shard: tuple[int, int] | None = None,
+    drop_remainder: bool = False,
+    prefetch: int | str | None = None,
+    connections: int | None = None,
+    slabs: int | None = None,
+    timeout_s: float | None = None,
+    token: str | None = None,
+    fingerprint: int = 0,
+    force_flight: bool = False,
+) -> commands_pb2.ReaderSpec:
+    """A checked ``ReaderSpec``.
+
+    Args:
+        uri: The server, ``grpc://HOST:PORT``.
+        feed: The feed's name.
+        batch_size: Rows of a batch, from 1 to ``MAX_BATCH_ROWS``.
+        columns: Columns to read, in output order. ``None``: all, in the feed's order.
+        shuffle: ``None``, ``False`` or 0: the feed's own order. ``True``: a permutation of all
+            rows of the shard. An int: a window of that many rows, drawn from all over the shard.
+        seed: Of the shuffle, from 0 to 2**64 - 1. ``None`` is 0: the order is the same in every
+            run, so that a saved position can be restored. Epochs differ in any case.
+        epochs: Times the shard is read, at least 1; ``None`` or -1: without end.
+        shard: ``(i, n)``, read part ``i`` of ``n``. ``None`` is ``(0, 1)``, all rows.
+        drop_remainder: Leave out the last batch of an epoch when it is short.
+        prefetch: Bytes of record batches read ahead, an int or text such as ``"64MiB"``.
+        connections: Streams read at the same time, 1 to 64.
+        slabs: Assembled batches kept ready, 1 to 1024.
+        timeout_s: Deadline of every call, in seconds.
+        token: Sent as ``authorization: Bearer ...``.
+        fingerprint: Of the feed as it was when the dataset was made; 0 is not checked.
+        force_flight: Never use the in-process path.
+
+    Raises:
+        InvalidArgumentError: A setting has a wrong type or is out of range; the message names
+            the setting, the value and the remedy.
+    """
+    parse_uri(uri)
+    if not isinstance(feed, str) or not feed:
+        raise InvalidArgumentError(f"feed={feed!r} is not a feed name: give a non-empty str")
+    spec = commands_pb2.ReaderSpec(
+        uri=uri,
+        feed=feed,
+        fingerprint=_integer("fingerprint", fingerprint, 0, 2**64 - 1),
+        columns=_column_names(columns),
+        batch_size=_integer("batch_size", batch_size, 1, MAX_BATCH_ROWS, " rows"),
+        drop_remainder=_flag("drop_remainder", drop_remainder),
+        epochs=_epochs(epochs),
+        shuffle_window=_shuffle_window(shuffle),
+        seed=0 if seed is None else _integer("seed", seed, 0, 2**64 - 1),
+        force_flight=_flag("force_flight", force_flight),
+    )
+    spec.shard, spec.num_shards = _shard(shard)
+    # 0 leaves the choice to the core.
+    if prefetch is not None:
+        spec.prefetch_bytes = min(parse_bytes(prefetch, "prefetch"), 2**62)
+    if connections is not None:
+        spec.connections = _integer("connections", connections, 1, 64)
+    if slabs is not None:
+        spec.slabs = _integer("slabs", slabs, 1, 1024)
+    if timeout_s is not None:
+        spec.timeout_s = _seconds("timeout_s", timeout_s)
+    if token is not None:
+        if not isinstance(token, str):
+            raise InvalidArgumentError(f"token is a {type(token).__name__}: give a str")
+        spec.token = token
+    return spec
+
+
+def _integer(name: str, value: SupportsIndex, low: int, high: int, unit: str = "") -> int:
+    # A bool is an int to Python, and never meant as one; numpy integers are welcome.
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidArgumentError(
+            f"{name}={value!r} is not a whole number: give an int from {low} to {high}{unit}"
+        )
+    number = operator.index(value)
+    if not low <= number <= high:
+        raise InvalidArgumentError(
+            f"{name}={number} is out of range: give an int from {low} to {high}{unit}"
+        )
+    return number
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{name}={value!r} is not a bool: give True or False")
+    return value
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgumentError(f"{name}={value!r} is not a number of seconds")
+    if not 0 < value <= 86_400:
+        raise InvalidArgumentError(
+            f"{name}={value!r} is out of range: give seconds above 0, at most 86400"
+        )
+    return float(value)
+
+
+def _column_names(columns: Iterable[str] | None) -> list[str]:
+    if columns is None:
+        return []
+    if isinstance(columns, str):
+        raise InvalidArgumentError(
+            f"columns={columns!r} is one str: give a list of names, [{columns!r}]"
+        )
+    names = list(columns)
+    if not names:
+        raise InvalidArgumentError("columns=[] reads nothing: name a column, or leave it out")
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"columns has {name!r}: give column names as str")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidArgumentError(f"columns names {repeated[0]!r} twice: name each column once")
+    return names
+
+
+def _epochs(epochs: int | None) -> int:
+    if epochs is None or (epochs == -1 and not isinstance(epochs, bool)):
+        return -1
+    try:
+        return _integer("epochs", epochs, 1, 2**62)
+    except InvalidArgumentError:
+        raise InvalidArgumentError(
+            f"epochs={epochs!r} is not a number of epochs: give an int of at least 1, "
+            "or None (or -1) to read without end"
+        ) from None
+
+
+def _shuffle_window(shuffle: bool | int | None) -> int:
+    if shuffle is None or shuffle is False:
+        return 0
+    if shuffle is True:
+        return WHOLE_SHARD
+    try:
+        return _integer("shuffle", shuffle, 0, 2**62, " rows")
+    except InvalidArgumentError:
+        raise InvalidArgumentError(
+            f"shuffle={shuffle!r} is not a shuffle window: give True for all rows of the shard, "
+            "a number of rows such as 65536, or None for the feed's order"
+        ) from None
+
+
+def _shard(shard: tuple[int, int] | None) -> tuple[int, int]:
+    if shard is None:
+        return 0, 1
+    try:
+        index, count = shard
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(
+            f"shard={shard!r} is not a pair: give (i, n) with 0 <= i < n, such as (0, 4)"
+        ) from None
+    count = _integer("shard count", count, 1, 2**31 - 1)
+    index = _integer("shard index", index, 0, 2**31 - 1)
+    if index >= count:
+        raise InvalidArgumentError(
+            f"shard={(index, count)!r}: index {index} is not below the count {count}; "
+            f"shards are numbered 0 to {count - 1}"
+        )
+    return index, count
