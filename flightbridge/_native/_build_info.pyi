@@ -1,0 +1,7 @@
+VERSION: str
+PYARROW_VERSION: str
+COMPILER: str
+BUILD_TYPE: str
+SANITIZE: str
+FAILPOINTS: bool
+__file__: str
