@@ -7,6 +7,7 @@ with every major version, and loading the wrong one would crash.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,9 +36,10 @@ def _check_build() -> None:
 
 def library_dir() -> Path:
     """Directory of ``libflightbridge.so``."""
-    from flightbridge._native import _build_info
-
-    return Path(_build_info.__file__).parent
+    # Not Path(__file__).parent: an editable install keeps the compiled files elsewhere.
+    spec = importlib.util.find_spec("flightbridge._native._build_info")
+    assert spec is not None and spec.origin is not None  # checked at import
+    return Path(spec.origin).parent
 
 
 _check_build()

@@ -4,4 +4,3 @@ COMPILER: str
 BUILD_TYPE: str
 SANITIZE: str
 FAILPOINTS: bool
-__file__: str
