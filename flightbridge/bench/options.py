@@ -1,0 +1,39 @@
+"""What a benchmark is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_HEADROOM = 256 << 20
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Settings of one benchmark run.
+
+    Attributes:
+        bytes: Bytes of column data moved by each run.
+        batch_rows: Rows of each record batch.
+        columns: Columns of each record batch.
+        streams: Streams at once, each over its own connection.
+        repeat: Runs of each side that count; sides take turns.
+        warmup: Runs of each side before them.
+        uri: A running server to use; None starts one.
+        peer: Whether to measure the peer too.
+        quick: Whether this only checks that everything works.
+    """
+
+    bytes: int
+    batch_rows: int
+    columns: int
+    streams: int = 1
+    repeat: int = 5
+    warmup: int = 1
+    uri: str | None = None
+    peer: bool = True
+    quick: bool = False
+
+    @property
+    def memory_limit(self) -> int:
+        """For a server that must hold everything in memory, with one run being dropped."""
+        return 2 * self.bytes + _HEADROOM

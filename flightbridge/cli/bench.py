@@ -1,0 +1,207 @@
+"""``flightbridge bench put|get|tf|move``: measurements beside peers and ceilings."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flightbridge.cli.settings import Size
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One subcommand and its sizes."""
+
+    name: str
+    help: str
+    bytes: str
+    batch_rows: int
+    columns: int
+    quick_bytes: int
+    takes_streams: bool = False
+    takes_uri: bool = True
+
+
+BENCHMARKS = (
+    Benchmark(
+        "put",
+        "Record batches into a server, beside a stock pyarrow FlightClient into a stock C++ "
+        "server that throws them away.",
+        "512MiB",
+        65_536,
+        12,
+        16 << 20,
+        takes_streams=True,
+    ),
+    Benchmark(
+        "get",
+        "Record batches out of a server, beside a stock pyarrow FlightClient out of a stock C++ "
+        "server.",
+        "512MiB",
+        65_536,
+        12,
+        16 << 20,
+        takes_streams=True,
+    ),
+    Benchmark(
+        "tf",
+        "Batches out of the tf.data op, beside tf.data from_generator over the same arrays.",
+        "64MiB",
+        1_024,
+        12,
+        8 << 20,
+    ),
+    Benchmark(
+        "move",
+        "Rows of the MovieLens demo's shape, put and read by tf.data, beside Parquet written and "
+        "read: processor time is what counts.",
+        "32MiB",
+        10_000,
+        6,
+        1 << 20,
+        takes_uri=False,
+    ),
+)
+
+
+@click.group(short_help="Measure FlightBridge beside its peers and ceilings.")
+def bench() -> None:
+    """Measure FlightBridge on this machine, beside its peers and its ceilings.
+
+    Both sides run in turn on the same data, and a ratio is the median of the ratios within the
+    pairs: speeds of shared machines swing, ratios hardly. Above the table stand the ceilings of the
+    same run: copying memory, and a bare TCP socket. Progress goes to stderr, results to stdout.
+
+    \b
+    Examples:
+      flightbridge bench put
+      flightbridge bench get --streams 2 --batch-rows 16384 --json get.json
+      flightbridge bench tf --quick
+    """  # noqa: D301 (click reads the backspace)
+
+
+def _command(benchmark: Benchmark) -> click.Command:
+    def callback(**values: Any) -> None:
+        _run(benchmark, **values)
+
+    options: list[Callable[[Any], Any]] = [
+        click.option(
+            "--json", "json_path", metavar="OUT", help="Write the report there; - is stdout."
+        ),
+        click.option(
+            "--bytes",
+            "total",
+            type=Size(),
+            default=benchmark.bytes,
+            show_default=True,
+            help="Column data moved by each run.",
+        ),
+        click.option(
+            "--rows",
+            type=click.IntRange(min=1),
+            help="Rows moved by each run, instead of --bytes.",
+        ),
+        click.option(
+            "--batch-rows",
+            type=click.IntRange(min=1),
+            default=benchmark.batch_rows,
+            show_default=True,
+            help="Rows of each batch.",
+        ),
+        click.option(
+            "--repeat",
+            type=click.IntRange(min=1),
+            default=5,
+            show_default=True,
+            help="Runs of each side that count.",
+        ),
+        click.option("--no-peer", is_flag=True, help="Leave the peer out."),
+        click.option("--quick", is_flag=True, help="A few seconds: does it all work?"),
+    ]
+    if benchmark.name != "move":
+        options.insert(
+            4,
+            click.option(
+                "--columns",
+                type=click.IntRange(1, 1000),
+                default=benchmark.columns,
+                show_default=True,
+                help="Columns, cycling through int64, float32 and int32.",
+            ),
+        )
+    if benchmark.takes_streams:
+        options.append(
+            click.option(
+                "--streams",
+                type=click.IntRange(1, 64),
+                default=1,
+                show_default=True,
+                help="Streams at once, each over its own connection.",
+            )
+        )
+    if benchmark.takes_uri:
+        options.append(
+            click.option("--uri", help="Use this running server instead of starting one.")
+        )
+    for option in reversed(options):
+        callback = option(callback)
+    return click.command(benchmark.name, help=benchmark.help, short_help=benchmark.help)(callback)
+
+
+def _run(
+    benchmark: Benchmark,
+    *,
+    json_path: str | None,
+    total: int,
+    rows: int | None,
+    batch_rows: int,
+    repeat: int,
+    no_peer: bool,
+    quick: bool,
+    columns: int = 6,
+    streams: int = 1,
+    uri: str | None = None,
+) -> None:
+    from flightbridge.bench import report
+    from flightbridge.bench.data import bytes_per_row
+    from flightbridge.bench.options import BenchOptions
+    from flightbridge.config import parse_uri
+
+    if uri is not None:
+        parse_uri(uri, "--uri")
+    if json_path not in (None, "-"):
+        Path(json_path).open("a").close()  # refuse now, not after measuring
+    # A plain SIGTERM would leave the servers that the benchmark started behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if rows is not None:
+        total = max(1, int(rows * bytes_per_row(benchmark.name, columns)))
+    elif quick:
+        total = benchmark.quick_bytes
+    options = BenchOptions(
+        bytes=total,
+        batch_rows=batch_rows,
+        columns=columns,
+        streams=streams,
+        repeat=min(repeat, 2) if quick else repeat,
+        uri=uri,
+        peer=not no_peer,
+        quick=quick,
+    )
+    measured = report.run_report(
+        importlib.import_module(f"flightbridge.bench.{benchmark.name}").run, options
+    )
+    if json_path != "-":
+        report.print_report(measured)
+    if json_path is not None:
+        report.write_json(measured, json_path)
+
+
+for _benchmark in BENCHMARKS:
+    bench.add_command(_command(_benchmark))

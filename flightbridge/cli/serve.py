@@ -1,0 +1,117 @@
+"""``flightbridge serve``: the server as a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flightbridge.cli import settings
+
+if TYPE_CHECKING:
+    from flightbridge.server import Server
+
+log = logging.getLogger("flightbridge.serve")
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """The values of :data:`flightbridge.cli.settings.SERVE`."""
+
+    host: str
+    port: int
+    data_dir: str | None
+    memory_limit: int
+    ready_file: str | None
+    control_port: int
+    grace: float
+    log_level: str
+    insecure: bool
+
+
+@click.command()
+@settings.options(settings.SERVE)
+def serve(**values: object) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    Prints one line on stdout when calls are served, "flightbridge: serving grpc://HOST:PORT", and
+    logs on stderr. The first SIGTERM or SIGINT lets running calls finish within --grace and ends
+    with exit code 0; the second ends at once. Every option can also be set by its environment
+    variable.
+
+    \b
+    Examples:
+      flightbridge serve
+      flightbridge serve --port 0 --ready-file /run/flightbridge.uri
+      flightbridge serve --host 0.0.0.0 --insecure --data-dir /data --memory-limit 16GiB
+    """  # noqa: D301 (click reads the backspace)
+    run(ServeOptions(**values))  # type: ignore[arg-type]
+
+
+def run(options: ServeOptions) -> None:
+    """Serves until a signal; raises FlightBridgeError or OSError where it cannot start."""
+    from flightbridge.cli.allocator import keep_large_blocks
+    from flightbridge.cli.ready import ReadyFile
+    from flightbridge.cli.stop import StopSignals
+
+    _log_to_stderr(options.log_level)
+    keep_large_blocks()
+    with StopSignals() as signals:  # before any thread starts
+        ready = ReadyFile(Path(options.ready_file)) if options.ready_file is not None else None
+        bridge = _start(options)
+        try:
+            if not signals.stopping:
+                if ready is not None:
+                    ready.announce(bridge.uri)
+                _say_ready(f"flightbridge: serving {bridge.uri}\n")
+            log.info("got %s, stopping (grace %g s)", signals.wait(), options.grace)
+        finally:
+            if ready is not None:
+                ready.remove()
+            bridge.stop(grace_s=options.grace)
+    log.info("stopped")
+
+
+def _start(options: ServeOptions) -> Server:
+    from flightbridge.config import format_bytes
+    from flightbridge.server import Server
+
+    bridge = Server(
+        host=options.host,
+        port=options.port,
+        data_dir=options.data_dir,
+        memory_limit=options.memory_limit,
+        control_port=None if options.control_port < 0 else options.control_port,
+        insecure=options.insecure,
+    )
+    log.info(
+        "pid %d, memory limit %s, feeds in %s, control port %s",
+        os.getpid(),
+        format_bytes(options.memory_limit),
+        options.data_dir or "memory (they end with this process: set --data-dir to keep them)",
+        bridge.control_uri or "off",
+    )
+    if options.insecure:
+        log.warning("--insecure: no TLS and no token; whoever reaches %s has it all", bridge.uri)
+    return bridge
+
+
+def _say_ready(line: str) -> None:
+    # Straight to the descriptor: nothing stays buffered that could fail again at the exit.
+    try:
+        os.write(sys.stdout.fileno(), line.encode())
+    except OSError as error:
+        log.warning("nobody reads the ready line on stdout: %s", error.strerror)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )

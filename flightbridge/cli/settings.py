@@ -1,0 +1,202 @@
+"""Every setting of the command line: option, environment variable, default, type and unit.
+
+The one place they are defined. The commands build their options from these tables, and a test
+checks that docs/operations.md lists each of them with the same default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from flightbridge.errors import InvalidArgumentError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# click 8.5 made it generic, in the stubs and at run time; older ones are not.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[int]
+else:
+    _ParamType = click.ParamType
+
+DEFAULT_PORT = 8815
+
+
+class Size(_ParamType):
+    """Bytes, written as a number or with a unit: ``512MiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The size in bytes."""
+        from flightbridge.config import parse_bytes
+
+        try:
+            return parse_bytes(value, param.opts[0] if param is not None else "size")
+        except InvalidArgumentError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ControlPort(_ParamType):
+    """A port number, 0 for any free port, or ``none`` (given on as -1)."""
+
+    name = "port|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The port; -1 for none."""
+        if value == -1 or str(value).strip().lower() == "none":
+            return -1
+        try:
+            port = int(value)
+        except ValueError:
+            port = -1
+        if not 0 <= port <= 65535:
+            self.fail(
+                f"{value!r} is not a port: give 0..65535 (0: any free port), or none", param, ctx
+            )
+        return port
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `default` and `unit` are as a reader of the docs sees them."""
+
+    option: str
+    env: str
+    default: str
+    unit: str
+    help: str
+    type: Any = str
+    required: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The Python name of the option's value."""
+        return self.option.lstrip("-").replace("-", "_")
+
+    def apply(self, function: F) -> F:
+        """Adds the option to a click command's function."""
+        is_flag = self.type is bool
+        wanted: dict[str, Any] = {"is_flag": True} if is_flag else {"type": self.type}
+        has_default = not is_flag and self.default != "none"
+        wanted["default"] = False if is_flag else (self.default if has_default else None)
+        decorate = click.option(
+            self.option,
+            envvar=self.env,
+            required=self.required,
+            show_default=has_default,
+            show_envvar=True,
+            help=self.help,
+            **wanted,
+        )
+        return decorate(function)
+
+
+SERVE: tuple[Setting, ...] = (
+    Setting(
+        "--host",
+        "FLIGHTBRIDGE_SERVE_HOST",
+        "127.0.0.1",
+        "address",
+        "Address to listen on. Anything but loopback needs --insecure.",
+    ),
+    Setting(
+        "--port",
+        "FLIGHTBRIDGE_SERVE_PORT",
+        str(DEFAULT_PORT),
+        "port",
+        "Port of the Flight service; 0 takes any free port.",
+        click.IntRange(0, 65535),
+    ),
+    Setting(
+        "--data-dir",
+        "FLIGHTBRIDGE_SERVE_DATA_DIR",
+        "none",
+        "path",
+        "Directory that keeps feeds across restarts; made when missing. Without it feeds live in "
+        "memory.",
+    ),
+    Setting(
+        "--memory-limit",
+        "FLIGHTBRIDGE_SERVE_MEMORY_LIMIT",
+        "1GiB",
+        "bytes",
+        "Memory for everything the server holds, such as 512MiB or 8GiB. With --data-dir feeds go "
+        "to disk above it.",
+        Size(),
+    ),
+    Setting(
+        "--ready-file",
+        "FLIGHTBRIDGE_SERVE_READY_FILE",
+        "none",
+        "path",
+        "File that appears with the server's URI once calls are served, and goes when they are "
+        "not.",
+    ),
+    Setting(
+        "--control-port",
+        "FLIGHTBRIDGE_SERVE_CONTROL_PORT",
+        "0",
+        "port",
+        "Port of grpc.health.v1 and of the status service; 0 takes any free port (it is logged), "
+        "none turns it off.",
+        ControlPort(),
+    ),
+    Setting(
+        "--grace",
+        "FLIGHTBRIDGE_SERVE_GRACE",
+        "5",
+        "seconds",
+        "How long running calls may go on after the first SIGTERM or SIGINT, in seconds.",
+        click.FloatRange(min=0, max=3600),
+    ),
+    Setting(
+        "--log-level",
+        "FLIGHTBRIDGE_SERVE_LOG_LEVEL",
+        "info",
+        "level",
+        "What goes to stderr: debug, info, warning or error.",
+        click.Choice(["debug", "info", "warning", "error"]),
+    ),
+    Setting(
+        "--insecure",
+        "FLIGHTBRIDGE_SERVE_INSECURE",
+        "off",
+        "flag",
+        "Listen beyond loopback without TLS and token: whoever reaches the port can read, write "
+        "and drop every feed.",
+        bool,
+    ),
+)
+
+CLIENT: tuple[Setting, ...] = (
+    Setting(
+        "--server",
+        "FLIGHTBRIDGE_SERVER",
+        f"grpc://127.0.0.1:{DEFAULT_PORT}",
+        "URI",
+        "The server, grpc://HOST:PORT.",
+    ),
+    Setting(
+        "--timeout",
+        "FLIGHTBRIDGE_TIMEOUT",
+        "30",
+        "seconds",
+        "Deadline of every call, in seconds.",
+        click.FloatRange(min=0, min_open=True, max=86400),
+    ),
+)
+
+
+def options(settings: tuple[Setting, ...]) -> Callable[[F], F]:
+    """A decorator that adds the options of a table, in its order."""
+
+    def decorate(function: F) -> F:
+        for setting in reversed(settings):
+            function = setting.apply(function)
+        return function
+
+    return decorate
