@@ -1,8 +1,11 @@
 // All feeds of a server and the rules of their life: open -> committed | aborted -> dropped.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +53,10 @@ class AttemptWriter {
 
 struct FeedStoreOptions {
   segment::SegmentStoreOptions segments;
+  // A write job without begin or put activity for this long is aborted.
+  std::chrono::seconds orphan_ttl{3600};
+  // Milliseconds of a steady clock; tests set it.
+  std::function<int64_t()> clock_ms;
 };
 
 // Thread-safe. No call blocks on readers or writers; with a data directory Commit() and Finish()
@@ -74,6 +81,10 @@ class FeedStore {
   virtual std::vector<proto::FeedInfo> List() const = 0;
   // As List(), for one feed.
   virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const = 0;
+
+  // Aborts write jobs past their orphan_ttl; returns how many. Also run by the store itself,
+  // every quarter of that time.
+  virtual int SweepOrphans() = 0;
 
   virtual const segment::Budget& budget() const = 0;
 };

@@ -1,8 +1,10 @@
 // The data of one staged attempt, and of a partition once that attempt is committed.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <arrow/buffer.h>
@@ -15,26 +17,44 @@ namespace flightbridge::feed {
 // One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
 struct StoredMessage {
   bool is_dictionary = false;
-  int64_t rows = 0;                         // 0 for dictionaries
-  int64_t row_begin = 0;                    // first row, within the partition
-  uint32_t crc32c = 0;                      // batch checksum; see segment/checksum.h
-  std::shared_ptr<arrow::Buffer> metadata;  // the flatbuffer Message, inside the segment
-  std::shared_ptr<arrow::Buffer> body;      // 64-byte aligned, inside the segment
+  int64_t rows = 0;                          // 0 for dictionaries
+  int64_t row_begin = 0;                     // first row, within the partition
+  uint32_t crc32c = 0;                       // batch checksum; see segment/checksum.h
+  std::shared_ptr<arrow::Buffer> metadata;   // the flatbuffer Message, inside the segment
+  std::shared_ptr<arrow::Buffer> body;       // each buffer of it 64-byte aligned, in the segment
+};
+
+// Which bodies were verified since they came back from disk; written once per message.
+class VerifiedFlags {
+ public:
+  explicit VerifiedFlags(size_t messages) : flags_(messages) {}
+  bool Get(size_t i) const { return flags_[i].load(std::memory_order_acquire); }
+  void Set(size_t i) { flags_[i].store(true, std::memory_order_release); }
+
+ private:
+  std::vector<std::atomic<bool>> flags_;
 };
 
 // Immutable and thread-safe.
 struct Partition {
+  std::string feed;
   int64_t partition = 0;
   int64_t attempt = 0;
   int64_t rows = 0;
-  int64_t bytes = 0;  // metadata and body bytes stored
+  int64_t bytes = 0;    // metadata and body bytes stored
   int64_t batches = 0;
   uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
   std::shared_ptr<arrow::Schema> schema;
   std::vector<StoredMessage> messages;  // in stream order, dictionaries before their users
+  std::shared_ptr<VerifiedFlags> verified;  // null: written, and so verified, in this run
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
+  // DATA_LOSS names the partition where the bytes are not those that were written.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Decode(size_t i) const;
+  // Verifies messages[i] unless that was done before. For those that send it as it is.
+  arrow::Status Verify(size_t i) const;
+  // The dictionary messages that messages[i] needs, in stream order: the latest of every id.
+  arrow::Result<std::vector<size_t>> DictionariesFor(size_t i) const;
   // Index of the record batch that holds `row` (0 <= row < rows).
   size_t FindBatch(int64_t row) const;
 };

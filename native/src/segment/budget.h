@@ -1,4 +1,4 @@
-// The byte budget of a server: one number that counts every byte held in memory segments.
+// The byte budget of a server: counts every byte held in memory segments, in use or pooled.
 #pragma once
 
 #include <atomic>
@@ -6,26 +6,37 @@
 
 namespace flightbridge::segment {
 
-// Thread-safe; never blocks.
+// Thread-safe; never blocks. used + pooled <= limit at all times.
 class Budget {
  public:
   explicit Budget(int64_t limit_bytes) : limit_(limit_bytes) {}
 
   bool TryReserve(int64_t bytes) {
-    int64_t used = used_.load(std::memory_order_relaxed);
+    int64_t held = held_.load(std::memory_order_relaxed);
     do {
-      if (used + bytes > limit_) return false;
-    } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+      if (bytes > limit_ - held) return false;
+    } while (!held_.compare_exchange_weak(held, held + bytes, std::memory_order_relaxed));
     return true;
   }
-  void Release(int64_t bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
+  void Release(int64_t bytes) { held_.fetch_sub(bytes, std::memory_order_relaxed); }
+
+  // Moves reserved bytes between "in use" and "pooled" (kept warm for the next segment).
+  void Pool(int64_t bytes) { pooled_.fetch_add(bytes, std::memory_order_relaxed); }
+  void Unpool(int64_t bytes) { pooled_.fetch_sub(bytes, std::memory_order_relaxed); }
 
   int64_t limit_bytes() const { return limit_; }
-  int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
+  // Held by segments in use; pooled bytes are given up as soon as somebody needs them.
+  int64_t used_bytes() const {
+    const int64_t used = held_bytes() - pooled_bytes();
+    return used > 0 ? used : 0;
+  }
+  int64_t pooled_bytes() const { return pooled_.load(std::memory_order_relaxed); }
+  int64_t held_bytes() const { return held_.load(std::memory_order_relaxed); }
 
  private:
   const int64_t limit_;
-  std::atomic<int64_t> used_{0};
+  std::atomic<int64_t> held_{0};
+  std::atomic<int64_t> pooled_{0};
 };
 
 }  // namespace flightbridge::segment

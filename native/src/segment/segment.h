@@ -1,10 +1,10 @@
-// A segment: the storage unit. An append-only run of IPC messages in one memory mapping, in memory
-// (memfd) or in a file of the data directory. Everything in it starts at a multiple of 64 bytes.
+// A segment: the storage unit. An append-only run of IPC messages, a page-aligned extent of a
+// chunk. A chunk is one shared mapping: a memfd, or a file of the data directory. Everything in a
+// segment starts at a multiple of 64 bytes.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 
 #include <arrow/buffer.h>
@@ -17,54 +17,87 @@ namespace flightbridge::segment {
 
 inline constexpr int64_t kAlignment = 64;
 
+constexpr int64_t RoundUp(int64_t bytes, int64_t to = kAlignment) {
+  return (bytes + to - 1) / to * to;
+}
+
+class Chunk;
+class SegmentStore;
+
+// Where a segment lies: enough to find it again in the data directory.
+struct SegmentRef {
+  uint64_t chunk = 0;
+  int64_t offset = 0;  // within the chunk
+  int64_t used = 0;    // bytes appended
+};
+
 // Appended to by one thread at a time; bytes once appended never change, so any number of threads
 // read them. Buffers from Slice() keep the segment alive. The last owner's release gives the
-// mapping back to the store, which recycles it: first-touch page faults cost more than the copy.
+// pages back to the store, which recycles them: first-touch page faults cost more than the copy.
 class Segment : public std::enable_shared_from_this<Segment> {
  public:
-  virtual ~Segment() = default;
+  // Made by SegmentStore only.
+  Segment(std::shared_ptr<SegmentStore> store, std::shared_ptr<Chunk> chunk, int64_t offset,
+          int64_t capacity);
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
 
   int64_t capacity() const { return capacity_; }
   int64_t used() const { return used_; }
-  uint64_t id() const { return id_; }
   const uint8_t* data() const { return data_; }
+  SegmentRef ref() const;
 
   // Room for `bytes` at the next aligned offset, or nullptr when they do not fit.
   uint8_t* Allocate(int64_t bytes);
   // A view of [offset, offset + length) that keeps this segment alive.
   std::shared_ptr<arrow::Buffer> Slice(int64_t offset, int64_t length);
+  // Gives back the pages behind the last byte appended: nothing more can be appended.
+  void Trim();
   // Makes everything appended so far durable. A no-op for segments in memory.
-  virtual arrow::Status Sync() = 0;
+  arrow::Status Sync();
 
- protected:
-  uint8_t* data_ = nullptr;
-  int64_t capacity_ = 0;
+ private:
+  friend class SegmentStore;
+  friend class SegmentStoreImpl;
+
+  std::shared_ptr<SegmentStore> store_;
+  std::shared_ptr<Chunk> chunk_;
+  int64_t offset_;
+  int64_t capacity_;
   int64_t used_ = 0;
-  uint64_t id_ = 0;
+  uint8_t* data_;
 };
 
 struct SegmentStoreOptions {
   std::string data_dir;  // empty: memory
-  int64_t segment_bytes = 64 << 20;
+  int64_t segment_bytes = 64 << 20;  // of a chunk; a larger message gets a chunk of its own
   int64_t memory_limit_bytes = 1 << 30;
 };
 
-// Creates, recycles and accounts for segments. Thread-safe; must outlive no segment (segments hold
-// it by shared_ptr).
+// Creates, recycles and accounts for segments. Thread-safe; segments hold it by shared_ptr.
 class SegmentStore : public std::enable_shared_from_this<SegmentStore> {
  public:
+  // The data directory must exist already; makes DIR/segments in it.
   static arrow::Result<std::shared_ptr<SegmentStore>> Open(const SegmentStoreOptions& options);
   virtual ~SegmentStore() = default;
 
-  // A segment with room for at least `min_bytes`. RESOURCE_EXHAUSTED when the budget (memory) or
-  // the disk (data directory) has no room; the message says what to raise or drop.
-  virtual arrow::Result<std::shared_ptr<Segment>> New(int64_t min_bytes) = 0;
-  // Maps a segment that an earlier run of the server left in the data directory.
-  virtual arrow::Result<std::shared_ptr<Segment>> Reopen(uint64_t id, int64_t used) = 0;
-  // Removes segment files that nobody reopened (orphans of an earlier run).
+  // A segment with room for at least `min_bytes`, for `want_bytes` where there is room.
+  // RESOURCE_EXHAUSTED when the budget (memory) or the disk (data directory) has no room.
+  virtual arrow::Result<std::shared_ptr<Segment>> New(int64_t min_bytes, int64_t want_bytes) = 0;
+  // Maps a segment that an earlier run of the server left in the data directory. DATA_LOSS names
+  // the file that is missing or too short.
+  virtual arrow::Result<std::shared_ptr<Segment>> Reopen(const SegmentRef& ref) = 0;
+  // Frees what nobody reopened (orphans of an earlier run).
   virtual arrow::Status RemoveUnclaimed() = 0;
+  // Gives up every pooled page.
+  virtual void ReleasePool() = 0;
 
   virtual const Budget& budget() const = 0;
+
+ private:
+  friend class Segment;
+  virtual void Free(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length) = 0;
 };
 
 }  // namespace flightbridge::segment

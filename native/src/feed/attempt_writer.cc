@@ -1,0 +1,252 @@
+#include "feed/attempt_writer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "feed/schema_rules.h"
+#include "feed/stored_record.h"
+#include "flightbridge/error.h"
+#include "segment/checksum.h"
+#include "segment/checksum_internal.h"
+#include "segment/ipc_message.h"
+
+namespace flightbridge::feed {
+namespace {
+
+using segment::RoundUp;
+
+// Segments of an attempt grow with it, so that a small one takes little and a large one few.
+constexpr int64_t kFirstSegmentBytes = 64 << 10;
+constexpr int64_t kLargestSegmentBytes = 8 << 20;
+
+// Copies the body's buffers to where the metadata says, zeros between them; returns the checksum.
+arrow::Result<uint32_t> CopyBody(const arrow::ipc::IpcPayload& payload,
+                                 const segment::IpcMessage& message, uint8_t* body) {
+  if (payload.body_buffers.size() != message.buffers.size()) {
+    return Error(Code::kInternal, "an IPC message announces ", message.buffers.size(),
+                 " buffers and has ", payload.body_buffers.size());
+  }
+  uint32_t crc = segment::CrcOfNodes(message.rows, message.nodes);
+  for (size_t i = 0; i < message.buffers.size(); ++i) {
+    const auto& buffer = payload.body_buffers[i];
+    const int64_t size = buffer == nullptr ? 0 : buffer->size();
+    if (size != message.buffers[i].length) {
+      return Error(Code::kInternal, "buffer ", i, " of an IPC message announces ",
+                   message.buffers[i].length, " bytes and has ", size);
+    }
+    uint8_t* to = body + message.buffers[i].offset;
+    crc = segment::CrcOfSize(crc, size);
+    if (size > 0) crc = segment::CopyCrc32c(crc, to, buffer->data(), static_cast<size_t>(size));
+    // Recycled pages hold another feed's bytes, and the padding is sent to readers.
+    std::memset(to + size, 0, static_cast<size_t>(RoundUp(size) - size));
+  }
+  return crc;
+}
+
+class PayloadSink : public arrow::ipc::internal::IpcPayloadWriter {
+ public:
+  explicit PayloadSink(PayloadStore* store) : store_(store) {}
+
+  arrow::Status WritePayload(const arrow::ipc::IpcPayload& payload) override {
+    if (payload.type == arrow::ipc::MessageType::SCHEMA) return {};  // kept beside the data
+    return store_->Store(payload);
+  }
+  arrow::Status Close() override { return {}; }
+
+ private:
+  PayloadStore* store_;
+};
+
+arrow::ipc::IpcWriteOptions WriteOptions() {
+  auto options = arrow::ipc::IpcWriteOptions::Defaults();
+  options.alignment = segment::kAlignment;
+  options.use_threads = false;
+  return options;
+}
+
+}  // namespace
+
+arrow::Result<uint8_t*> PayloadStore::Allocate(int64_t bytes) {
+  if (!written_.empty()) {
+    if (uint8_t* at = written_.back()->Allocate(bytes)) return at;
+    written_.back()->Trim();
+  }
+  const int64_t want = std::clamp(allocated_, kFirstSegmentBytes, kLargestSegmentBytes);
+  ARROW_ASSIGN_OR_RAISE(auto segment, segments_->New(bytes, want));
+  allocated_ += segment->capacity();
+  written_.push_back(std::move(segment));
+  return written_.back()->Allocate(bytes);
+}
+
+arrow::Status PayloadStore::Store(const arrow::ipc::IpcPayload& payload) {
+  const int64_t metadata_bytes = payload.metadata->size();
+  int64_t body_bytes = 0;
+  for (const auto& buffer : payload.body_buffers) {
+    if (buffer != nullptr) body_bytes += RoundUp(buffer->size());
+  }
+  StoredHeader header;
+  header.metadata_bytes = static_cast<uint32_t>(metadata_bytes);
+  header.body_bytes = body_bytes;
+  ARROW_ASSIGN_OR_RAISE(uint8_t* const record, Allocate(header.record_bytes()));
+  uint8_t* const metadata = record + sizeof(header);
+  uint8_t* const body = metadata + RoundUp(metadata_bytes);
+
+  std::memcpy(metadata, payload.metadata->data(), static_cast<size_t>(metadata_bytes));
+  std::memset(metadata + metadata_bytes, 0, static_cast<size_t>(body - metadata - metadata_bytes));
+  ARROW_ASSIGN_OR_RAISE(const int64_t aligned, segment::AlignBuffers(metadata, metadata_bytes));
+  if (aligned != body_bytes) return Error(Code::kInternal, "an IPC body has the wrong length");
+  ARROW_ASSIGN_OR_RAISE(const auto message, segment::IpcMessage::Parse(metadata, metadata_bytes));
+  ARROW_ASSIGN_OR_RAISE(header.crc32c, CopyBody(payload, message, body));
+
+  header.kind = message.is_dictionary ? StoredHeader::kDictionary : StoredHeader::kRecordBatch;
+  header.rows = message.is_dictionary ? 0 : message.rows;
+  header.row_begin = rows_;
+  header.sequence = static_cast<int64_t>(messages_.size());
+  header.metadata_crc32c = segment::Crc32c(0, metadata, static_cast<size_t>(metadata_bytes));
+  header.header_crc32c = header.ComputeCrc();
+  std::memcpy(record, &header, sizeof(header));
+
+  segment::Segment& segment = *written_.back();
+  StoredMessage stored;
+  stored.is_dictionary = message.is_dictionary;
+  stored.rows = header.rows;
+  stored.row_begin = rows_;
+  stored.crc32c = header.crc32c;
+  stored.metadata = segment.Slice(metadata - segment.data(), metadata_bytes);
+  stored.body = segment.Slice(body - segment.data(), body_bytes);
+  messages_.push_back(std::move(stored));
+  rows_ += header.rows;
+  bytes_ += metadata_bytes + body_bytes;
+  return {};
+}
+
+arrow::Status PayloadStore::Finish() {
+  if (!written_.empty()) written_.back()->Trim();
+  for (const auto& segment : written_) ARROW_RETURN_NOT_OK(segment->Sync());
+  return {};
+}
+
+std::vector<segment::SegmentRef> PayloadStore::refs() const {
+  std::vector<segment::SegmentRef> refs;
+  for (const auto& segment : written_) refs.push_back(segment->ref());
+  return refs;
+}
+
+namespace {
+
+class AttemptWriterImpl : public AttemptWriter {
+ public:
+  explicit AttemptWriterImpl(AttemptContext context)
+      : context_(std::move(context)), store_(context_.segments) {}
+
+  arrow::Status Open() {
+    ARROW_ASSIGN_OR_RAISE(writer_,
+                          arrow::ipc::internal::OpenRecordBatchWriter(
+                              std::make_unique<PayloadSink>(&store_), context_.schema,
+                              WriteOptions()));
+    return {};
+  }
+
+  arrow::Status Append(const arrow::RecordBatch& batch,
+                       std::optional<uint32_t> expected_crc32c) override {
+    ARROW_RETURN_NOT_OK(failure_);
+    failure_ = TryAppend(batch, expected_crc32c);
+    if (!failure_.ok()) Discard();
+    return failure_;
+  }
+
+  arrow::Result<proto::PutResult> Finish(const std::optional<proto::PutEnd>& end) override {
+    ARROW_RETURN_NOT_OK(failure_);
+    auto result = TryFinish(end);
+    failure_ = result.ok() ? Error(Code::kFailedPrecondition, Name(), " is finished already")
+                           : result.status();
+    Discard();
+    return result;
+  }
+
+ private:
+  std::string Name() const {
+    return "feed '" + context_.feed + "', partition " + std::to_string(context_.partition) +
+           ", attempt " + std::to_string(context_.attempt);
+  }
+
+  // The bytes go back to the store now, not when the caller lets go of the writer.
+  void Discard() {
+    writer_.reset();
+    store_ = PayloadStore(context_.segments);
+  }
+
+  arrow::Status TryAppend(const arrow::RecordBatch& batch,
+                          std::optional<uint32_t> expected_crc32c) {
+    ARROW_RETURN_NOT_OK(context_.check());
+    if (!batch.schema()->Equals(*context_.schema, /*check_metadata=*/false)) {
+      return Error(Code::kSchemaMismatch, Name(), ": ",
+                   SchemaDifference(*batch.schema(), "in this batch", *context_.schema,
+                                    "in the attempt's schema"));
+    }
+    if (auto status = writer_->WriteRecordBatch(batch); !status.ok()) {
+      return CodeOf(status) == Code::kResourceExhausted ? context_.explain(status)
+                                                        : WithContext(status, Name());
+    }
+    const uint32_t crc = store_.messages().back().crc32c;
+    if (expected_crc32c.has_value() && *expected_crc32c != crc) {
+      return Error(Code::kDataLoss, Name(), ": batch ", batches_, " arrived with checksum ", crc,
+                   " but was sent with ", *expected_crc32c, ": send the attempt again");
+    }
+    crc32c_ = segment::Crc32c(crc32c_, &crc, sizeof(crc));
+    ++batches_;
+    return {};
+  }
+
+  arrow::Result<proto::PutResult> TryFinish(const std::optional<proto::PutEnd>& end) {
+    ARROW_RETURN_NOT_OK(context_.check());
+    proto::PutResult result;
+    result.batches = batches_;
+    result.rows = store_.rows();
+    result.bytes = store_.bytes();
+    result.crc32c = crc32c_;
+    if (end.has_value() && (end->batches != result.batches || end->rows != result.rows ||
+                            end->crc32c != result.crc32c)) {
+      return Error(Code::kDataLoss, Name(), ": the sender counted ", end->batches, " batches, ",
+                   end->rows, " rows, checksum ", end->crc32c, "; received were ", result.batches,
+                   " batches, ", result.rows, " rows, checksum ", result.crc32c,
+                   ": send the attempt again");
+    }
+    if (auto status = store_.Finish(); !status.ok()) {
+      return CodeOf(status) == Code::kResourceExhausted ? context_.explain(status)
+                                                        : WithContext(status, Name());
+    }
+    auto partition = std::make_shared<Partition>();
+    partition->feed = context_.feed;
+    partition->partition = context_.partition;
+    partition->attempt = context_.attempt;
+    partition->rows = result.rows;
+    partition->bytes = result.bytes;
+    partition->batches = result.batches;
+    partition->crc32c = result.crc32c;
+    partition->schema = context_.schema;
+    Staged staged;
+    staged.segments = store_.refs();
+    partition->messages = store_.TakeMessages();
+    staged.partition = std::move(partition);
+    ARROW_RETURN_NOT_OK(context_.stage(std::move(staged)));
+    return result;
+  }
+
+  AttemptContext context_;
+  PayloadStore store_;
+  std::unique_ptr<arrow::ipc::RecordBatchWriter> writer_;
+  arrow::Status failure_;  // the first one; every later call repeats it
+  int64_t batches_ = 0;
+  uint32_t crc32c_ = 0;
+};
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<AttemptWriter>> MakeAttemptWriter(AttemptContext context) {
+  auto writer = std::make_unique<AttemptWriterImpl>(std::move(context));
+  ARROW_RETURN_NOT_OK(writer->Open());
+  return writer;
+}
+
+}  // namespace flightbridge::feed

@@ -1,0 +1,126 @@
+// The reading side of FeedStoreImpl: what exists, and the words for what does not.
+#include "common/format.h"
+#include "feed/feed_store_impl.h"
+
+namespace flightbridge::feed {
+
+std::shared_ptr<const Snapshot> FeedStoreImpl::Current(const std::string& feed) const {
+  const auto at = feeds_.find(feed);
+  return at == feeds_.end() ? nullptr : at->second;
+}
+
+arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
+  const auto job = jobs_.lower_bound({feed, ""});
+  if (job != jobs_.end() && job->first.first == feed) {
+    return Error(Code::kNotFound, "feed '", feed,
+                 "' is being written and has no committed data yet: wait for its commit");
+  }
+  std::string names;
+  size_t shown = 0;
+  for (const auto& [name, snapshot] : feeds_) {
+    if (++shown > 5) break;
+    names += (shown > 1 ? ", " : "") + name;
+  }
+  if (feeds_.size() > 5) names += " and " + std::to_string(feeds_.size() - 5) + " more";
+  return Error(Code::kNotFound, "feed '", feed, "' does not exist (",
+               names.empty() ? "there are no feeds yet" : "there are: " + names, ")");
+}
+
+proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
+  proto::FeedInfo info;
+  if (const auto current = Current(feed)) {
+    info = current->Info();
+  } else {
+    info.feed = feed;
+    info.state = proto::FeedState::kOpen;
+  }
+  for (auto at = jobs_.lower_bound({feed, ""}); at != jobs_.end() && at->first.first == feed;
+       ++at) {
+    ++info.open_jobs;
+    if (info.state == proto::FeedState::kOpen && info.schema_text.empty()) {
+      info.schema_hash = at->second->schema_hash;
+      info.schema_text = at->second->schema->ToString(/*show_metadata=*/false);
+    }
+  }
+  return info;
+}
+
+arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::string& feed) const {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
+  std::lock_guard lock(mutex_);
+  if (auto current = Current(feed)) return current;
+  return NotFound(feed);
+}
+
+std::vector<proto::FeedInfo> FeedStoreImpl::List() const {
+  std::lock_guard lock(mutex_);
+  std::map<std::string, bool> names;
+  for (const auto& [name, snapshot] : feeds_) names[name] = true;
+  for (const auto& [key, job] : jobs_) names[key.first] = true;
+  std::vector<proto::FeedInfo> infos;
+  infos.reserve(names.size());
+  for (const auto& [name, exists] : names) infos.push_back(InfoOf(name));
+  return infos;
+}
+
+arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed) const {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
+  std::lock_guard lock(mutex_);
+  const auto job = jobs_.lower_bound({feed, ""});
+  const bool open = job != jobs_.end() && job->first.first == feed;
+  if (!open && Current(feed) == nullptr) return NotFound(feed);
+  return InfoOf(feed);
+}
+
+arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Status& status) const {
+  if (!options_.segments.data_dir.empty()) {
+    return Error(Code::kResourceExhausted, "feed '", feed, "': data directory '",
+                 options_.segments.data_dir, "' is full (", status.message(),
+                 "): free disk space or drop a feed");
+  }
+  size_t feeds = 0;
+  {
+    std::lock_guard lock(mutex_);
+    feeds = feeds_.size();
+    std::string previous;
+    for (const auto& [key, job] : jobs_) {
+      if (key.first != previous && !feeds_.contains(key.first)) ++feeds;
+      previous = key.first;
+    }
+  }
+  const segment::Budget& held = budget();
+  return Error(Code::kResourceExhausted, "feed '", feed, "': memory limit of ",
+               FormatBytes(held.limit_bytes()), " is reached (", FormatBytes(held.used_bytes()),
+               " held by ", feeds, feeds == 1 ? " feed" : " feeds",
+               "): raise --memory-limit, use --data-dir, or drop a feed");
+}
+
+void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot) {
+  CommittedJob job{snapshot.Info(), snapshot.schema};
+  job.info.schema_text.clear();
+  remembered_partitions_ += job.info.partitions.size();
+  committed_.emplace(key, std::move(job));
+  committed_order_.push_back(key);
+  while (committed_order_.size() > kRememberedJobs) {
+    const auto oldest = committed_.find(committed_order_.front());
+    remembered_partitions_ -= oldest->second.info.partitions.size();
+    committed_.erase(oldest);
+    committed_order_.pop_front();
+    if (next_to_strip_ > 0) --next_to_strip_;
+  }
+  while (remembered_partitions_ > kRememberedPartitions &&
+         next_to_strip_ + 1 < committed_order_.size()) {
+    proto::FeedInfo& info = committed_.at(committed_order_[next_to_strip_++]).info;
+    remembered_partitions_ -= info.partitions.size();
+    info.partitions = {};
+  }
+}
+
+proto::CommitWriteResult FeedStoreImpl::ResultOf(const CommittedJob& job) {
+  proto::CommitWriteResult result;
+  result.feed = job.info;
+  result.feed->schema_text = job.schema->ToString(/*show_metadata=*/false);
+  return result;
+}
+
+}  // namespace flightbridge::feed

@@ -1,0 +1,283 @@
+#include <chrono>
+#include <random>
+
+#include "common/format.h"
+#include "feed/feed_store_impl.h"
+#include "feed/schema_rules.h"
+
+namespace flightbridge::feed {
+namespace {
+
+int64_t SteadyMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+int64_t UnixMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Unique without any memory of those given out before, so that a restart cannot repeat one.
+uint64_t NewFeedId() {
+  static std::random_device device;
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  uint64_t id = 0;
+  while (id == 0) id = (static_cast<uint64_t>(device()) << 31) ^ device();
+  return id;
+}
+
+arrow::Status ValidateJobId(const std::string& feed, const std::string& job_id) {
+  if (!job_id.empty() && job_id.size() <= 1000) return {};
+  return Error(Code::kInvalidArgument, "feed '", feed, "': a job id of ", job_id.size(),
+               " bytes is not valid: use 1 to 1000");
+}
+
+}  // namespace
+
+arrow::Result<std::shared_ptr<FeedStore>> FeedStore::Open(const FeedStoreOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(auto segments, segment::SegmentStore::Open(options.segments));
+  auto store = std::make_shared<FeedStoreImpl>(options, std::move(segments));
+  store->StartSweeper();
+  return store;
+}
+
+FeedStoreImpl::FeedStoreImpl(FeedStoreOptions options,
+                             std::shared_ptr<segment::SegmentStore> segments)
+    : options_(std::move(options)), segments_(std::move(segments)) {
+  if (!options_.clock_ms) options_.clock_ms = SteadyMs;
+}
+
+FeedStoreImpl::~FeedStoreImpl() {
+  {
+    std::lock_guard lock(sweeper_mutex_);
+    stopping_ = true;
+  }
+  sweeper_wakes_.notify_all();
+  if (sweeper_.joinable()) sweeper_.join();
+}
+
+void FeedStoreImpl::StartSweeper() {
+  sweeper_ = std::thread([this] {
+    const auto period = std::max<std::chrono::milliseconds>(options_.orphan_ttl / 4,
+                                                            std::chrono::milliseconds(100));
+    std::unique_lock lock(sweeper_mutex_);
+    while (!sweeper_wakes_.wait_for(lock, period, [this] { return stopping_; })) {
+      lock.unlock();
+      SweepOrphans();
+      lock.lock();
+    }
+  });
+}
+
+arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::BeginWrite& request) {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
+  ARROW_RETURN_NOT_OK(ValidateJobId(request.feed, request.job_id));
+  if (request.mode < proto::WriteMode::kErrorIfExists ||
+      request.mode > proto::WriteMode::kIgnore) {
+    return Error(Code::kInvalidArgument, "feed '", request.feed, "': write mode ",
+                 static_cast<int>(request.mode),
+                 " is not known: use errorifexists, append, overwrite or ignore");
+  }
+  auto schema = DecodeSchema(request.schema);
+  if (!schema.ok()) {
+    return WithContext(schema.status(), "feed '" + request.feed + "'");
+  }
+  auto job = std::make_shared<WriteJob>();
+  job->feed = request.feed;
+  job->job_id = request.job_id;
+  job->mode = request.mode;
+  job->schema = schema.MoveValueUnsafe();
+  job->schema_hash = SchemaHash(*job->schema);
+  job->active_ms = NowMs();
+
+  std::lock_guard lock(mutex_);
+  const JobKey key{request.feed, request.job_id};
+  proto::BeginWriteResult result;
+  if (committed_.contains(key)) {
+    result.already_committed = true;
+    return result;
+  }
+  if (const auto at = jobs_.find(key); at != jobs_.end()) {
+    WriteJob& open = *at->second;
+    if (open.mode != job->mode || open.schema_hash != job->schema_hash) {
+      return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '",
+                   request.job_id, "' was begun with mode ", ModeName(open.mode),
+                   open.mode == job->mode ? " and another schema" : "",
+                   ": a second begin must repeat the first");
+    }
+    open.active_ms = NowMs();
+    result.skip = open.skip;
+    return result;
+  }
+  const auto current = Current(request.feed);
+  ARROW_RETURN_NOT_OK(CheckMode(*job, current.get()));
+  job->skip = job->mode == proto::WriteMode::kIgnore && current != nullptr;
+  job->serial = next_serial_++;
+  result.skip = job->skip;
+  jobs_.emplace(key, std::move(job));
+  return result;
+}
+
+arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
+    const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(command.feed));
+  if (command.partition < 0) {
+    return Error(Code::kInvalidArgument, "feed '", command.feed, "': partition ",
+                 command.partition, " is not valid: partitions are numbered from 0");
+  }
+  JobPtr job;
+  {
+    std::lock_guard lock(mutex_);
+    const JobKey key{command.feed, command.job_id};
+    if (committed_.contains(key)) {
+      return Error(Code::kFailedPrecondition, "feed '", command.feed, "': write job '",
+                   command.job_id, "' is committed already: begin a new one");
+    }
+    const auto at = jobs_.find(key);
+    if (at == jobs_.end()) return UnknownJob(command.feed, command.job_id);
+    job = at->second;
+  }
+  if (job->skip) {
+    return Error(Code::kFailedPrecondition, "feed '", command.feed,
+                 "' exists and the mode is ignore: write nothing, or use overwrite or append");
+  }
+  const std::string difference =
+      SchemaDifference(*schema, "in this attempt", *job->schema, "in its write job");
+  if (!difference.empty()) {
+    return Error(Code::kSchemaMismatch, "feed '", command.feed, "', partition ",
+                 command.partition, ", attempt ", command.attempt, ": ", difference);
+  }
+  job->active_ms = NowMs();
+  AttemptContext context;
+  context.feed = command.feed;
+  context.partition = command.partition;
+  context.attempt = command.attempt;
+  context.schema = schema;
+  context.segments = segments_;
+  const auto self = shared_from_this();
+  context.check = [self, job]() -> arrow::Status {
+    job->active_ms.store(self->NowMs(), std::memory_order_relaxed);
+    return job->CheckOpen();
+  };
+  context.stage = [self, job](Staged staged) { return self->Stage(job, std::move(staged)); };
+  context.explain = [self, feed = command.feed](const arrow::Status& status) {
+    return self->Explain(feed, status);
+  };
+  return MakeAttemptWriter(std::move(context));
+}
+
+arrow::Status FeedStoreImpl::Stage(const JobPtr& job, Staged staged) {
+  Staged replaced;  // freed after the lock
+  std::lock_guard lock(mutex_);
+  ARROW_RETURN_NOT_OK(job->CheckOpen());
+  // A client that lost the ack sends the same attempt again: the later one counts.
+  Staged& slot = job->staged[{staged.partition->partition, staged.partition->attempt}];
+  replaced = std::exchange(slot, std::move(staged));
+  return {};
+}
+
+arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
+    const proto::CommitWrite& request) {
+  std::shared_ptr<const Snapshot> replaced;  // freed after the locks
+  JobPtr job;
+  std::lock_guard decisions(decisions_);
+  const JobKey key{request.feed, request.job_id};
+  std::shared_ptr<const Snapshot> current;
+  std::vector<Staged> chosen;
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto done = committed_.find(key); done != committed_.end()) {
+      proto::CommitWriteResult result = ResultOf(done->second);
+      result.already_committed = true;
+      return result;
+    }
+    const auto at = jobs_.find(key);
+    if (at == jobs_.end()) return UnknownJob(request.feed, request.job_id);
+    job = at->second;
+    current = Current(request.feed);
+    ARROW_RETURN_NOT_OK(CheckMode(*job, current.get()));
+    if (!job->skip) {
+      ARROW_ASSIGN_OR_RAISE(chosen, ChooseAttempts(*job, request.attempts));
+    }
+  }
+  // Mode ignore: the feed was there at the start, or came in the meantime.
+  const bool skip = job->mode == proto::WriteMode::kIgnore && current != nullptr;
+  if (job->skip && !skip) {
+    return Error(Code::kFailedPrecondition, "feed '", request.feed, "': write job '",
+                 request.job_id,
+                 "' was skipped because the feed existed, and it was dropped since: write again");
+  }
+  std::shared_ptr<const Snapshot> snapshot = current;
+  if (!skip) snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
+
+  std::lock_guard lock(mutex_);
+  job->end.store(JobEnd::kCommitted, std::memory_order_release);
+  replaced = std::exchange(feeds_[request.feed], snapshot);
+  jobs_.erase(key);
+  Remember(key, *snapshot);
+  proto::CommitWriteResult result;
+  result.feed = InfoOf(request.feed);
+  return result;
+}
+
+arrow::Status FeedStoreImpl::EndJob(const JobPtr& job, JobEnd end) {
+  std::lock_guard lock(mutex_);
+  job->end.store(end, std::memory_order_release);
+  jobs_.erase({job->feed, job->job_id});
+  return {};
+}
+
+arrow::Status FeedStoreImpl::AbortWrite(const proto::AbortWrite& request) {
+  JobPtr job;
+  std::lock_guard decisions(decisions_);
+  {
+    std::lock_guard lock(mutex_);
+    const JobKey key{request.feed, request.job_id};
+    if (committed_.contains(key)) {
+      return Error(Code::kFailedPrecondition, "feed '", request.feed, "': write job '",
+                   request.job_id, "' is committed already and cannot be aborted: drop the feed");
+    }
+    const auto at = jobs_.find(key);
+    if (at == jobs_.end()) return {};  // aborted before, or never begun: nothing of it is left
+    job = at->second;
+  }
+  return EndJob(job, JobEnd::kAborted);
+}
+
+arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
+  std::shared_ptr<const Snapshot> dropped;  // freed after the locks
+  std::lock_guard decisions(decisions_);
+  std::lock_guard lock(mutex_);
+  const auto at = feeds_.find(request.feed);
+  if (at == feeds_.end()) {
+    if (request.if_exists) return {};
+    return NotFound(request.feed);
+  }
+  dropped = std::move(at->second);
+  feeds_.erase(at);
+  return {};
+}
+
+int FeedStoreImpl::SweepOrphans() {
+  std::vector<JobPtr> orphans;
+  std::lock_guard decisions(decisions_);
+  {
+    std::lock_guard lock(mutex_);
+    const int64_t oldest =
+        NowMs() -
+        std::chrono::duration_cast<std::chrono::milliseconds>(options_.orphan_ttl).count();
+    for (const auto& [key, job] : jobs_) {
+      if (job->active_ms < oldest) orphans.push_back(job);
+    }
+  }
+  int ended = 0;
+  for (const JobPtr& job : orphans) ended += EndJob(job, JobEnd::kExpired).ok() ? 1 : 0;
+  return ended;
+}
+
+}  // namespace flightbridge::feed

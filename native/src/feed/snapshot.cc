@@ -1,0 +1,62 @@
+#include <algorithm>
+
+#include "feed/feed_store.h"
+
+namespace flightbridge::feed {
+
+arrow::Result<std::shared_ptr<const Partition>> Snapshot::Find(int64_t partition) const {
+  const auto at = std::lower_bound(
+      partitions.begin(), partitions.end(), partition,
+      [](const auto& candidate, int64_t number) { return candidate->partition < number; });
+  if (at == partitions.end() || (*at)->partition != partition) {
+    return Error(Code::kNotFound, "feed '", name, "' has no partition ", partition, ": it has ",
+                 partitions.size(), " partitions",
+                 partitions.empty()
+                     ? std::string()
+                     : ", numbered from " + std::to_string(partitions.front()->partition) +
+                           " to " + std::to_string(partitions.back()->partition));
+  }
+  return *at;
+}
+
+proto::FeedInfo Snapshot::Info() const {
+  proto::FeedInfo info;
+  info.feed = name;
+  info.feed_id = feed_id;
+  info.state = proto::FeedState::kCommitted;
+  info.schema_hash = schema_hash;
+  info.fingerprint = fingerprint;
+  info.rows = rows;
+  info.bytes = bytes;
+  info.created_unix_ms = created_unix_ms;
+  info.schema_text = schema->ToString(/*show_metadata=*/false);
+  info.partitions.reserve(partitions.size());
+  for (const auto& partition : partitions) {
+    proto::PartitionInfo entry;
+    entry.partition = partition->partition;
+    entry.rows = partition->rows;
+    entry.bytes = partition->bytes;
+    entry.batches = partition->batches;
+    entry.crc32c = partition->crc32c;
+    info.partitions.push_back(entry);
+  }
+  return info;
+}
+
+arrow::Status ValidateFeedName(const std::string& feed) {
+  const auto allowed = [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           c == '_' || c == '.' || c == '-';
+  };
+  if (!feed.empty() && feed.size() <= 200 && feed.front() != '.' &&
+      std::all_of(feed.begin(), feed.end(), allowed)) {
+    return {};
+  }
+  std::string shown;  // the name comes from anyone: keep messages printable and short
+  for (const char c : feed.substr(0, 40)) shown += c >= ' ' && c <= '~' ? c : '?';
+  return Error(Code::kInvalidArgument, "feed name '", shown, feed.size() > 40 ? "..." : "",
+               "' is not valid: use 1 to 200 characters from A-Z a-z 0-9 _ . - and do not start "
+               "with a dot");
+}
+
+}  // namespace flightbridge::feed

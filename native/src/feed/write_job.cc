@@ -1,0 +1,114 @@
+#include "feed/write_job.h"
+
+#include <algorithm>
+
+#include "feed/schema_rules.h"
+#include "flightbridge/error.h"
+
+namespace flightbridge::feed {
+
+std::string_view ModeName(proto::WriteMode mode) {
+  switch (mode) {
+    case proto::WriteMode::kErrorIfExists: return "errorifexists";
+    case proto::WriteMode::kAppend: return "append";
+    case proto::WriteMode::kOverwrite: return "overwrite";
+    case proto::WriteMode::kIgnore: return "ignore";
+    default: return "unspecified";
+  }
+}
+
+arrow::Status UnknownJob(const std::string& feed, const std::string& job_id) {
+  return Error(Code::kFailedPrecondition, "feed '", feed, "': write job '", job_id,
+               "' is not open (never begun, aborted, or expired): begin a new one");
+}
+
+arrow::Status WriteJob::CheckOpen() const {
+  const char* how = nullptr;
+  switch (end.load(std::memory_order_acquire)) {
+    case JobEnd::kOpen: return {};
+    case JobEnd::kCommitted: how = "is committed already"; break;
+    case JobEnd::kAborted: how = "was aborted"; break;
+    case JobEnd::kExpired: how = "expired without activity and was aborted"; break;
+  }
+  return Error(Code::kFailedPrecondition, "feed '", feed, "': write job '", job_id, "' ", how,
+               ": begin a new one");
+}
+
+arrow::Status CheckMode(const WriteJob& job, const Snapshot* current) {
+  if (current == nullptr) return {};
+  if (job.mode == proto::WriteMode::kErrorIfExists) {
+    return Error(Code::kAlreadyExists, "feed '", job.feed, "' exists with ", current->rows,
+                 " rows: drop it, or write with mode overwrite, append or ignore");
+  }
+  if (job.mode != proto::WriteMode::kAppend) return {};
+  const std::string difference =
+      SchemaDifference(*job.schema, "in this write", *current->schema, "in the feed");
+  if (difference.empty()) return {};
+  return Error(Code::kSchemaMismatch, "cannot append to feed '", job.feed, "': ", difference,
+               "; cast the columns, or write with mode overwrite");
+}
+
+arrow::Result<std::vector<Staged>> ChooseAttempts(
+    const WriteJob& job, const std::vector<proto::AttemptRef>& attempts) {
+  std::map<int64_t, const proto::AttemptRef*> by_partition;
+  std::vector<Staged> chosen;
+  const auto name = [&](const proto::AttemptRef& ref) {
+    return "feed '" + job.feed + "', partition " + std::to_string(ref.partition) + ", attempt " +
+           std::to_string(ref.attempt);
+  };
+  for (const proto::AttemptRef& ref : attempts) {
+    if (const auto [at, inserted] = by_partition.emplace(ref.partition, &ref); !inserted) {
+      return Error(Code::kInvalidArgument, "the commit of write job '", job.job_id,
+                   "' names attempts ", at->second->attempt, " and ", ref.attempt,
+                   " for partition ", ref.partition, " of feed '", job.feed,
+                   "': exactly one may be committed");
+    }
+  }
+  for (const auto& [partition, ref] : by_partition) {
+    const auto at = job.staged.find({ref->partition, ref->attempt});
+    if (at == job.staged.end()) {
+      return Error(Code::kFailedPrecondition, name(*ref), " is not staged in write job '",
+                   job.job_id, "': write it to its end before the commit");
+    }
+    const Partition& have = *at->second.partition;
+    if (have.rows != ref->rows || have.batches != ref->batches || have.crc32c != ref->crc32c) {
+      return Error(Code::kDataLoss, name(*ref), ": the commit names ", ref->rows, " rows in ",
+                   ref->batches, " batches with checksum ", ref->crc32c, ", staged are ",
+                   have.rows, " rows in ", have.batches, " batches with checksum ", have.crc32c,
+                   ": write the partition again");
+    }
+    chosen.push_back(at->second);
+  }
+  return chosen;
+}
+
+std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* current,
+                                        const std::vector<Staged>& chosen, uint64_t feed_id,
+                                        int64_t created_unix_ms) {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->name = job.feed;
+  snapshot->feed_id = feed_id;
+  snapshot->created_unix_ms = created_unix_ms;
+  snapshot->schema = job.schema;
+  int64_t next = -1;  // -1: partitions keep their numbers
+  if (job.mode == proto::WriteMode::kAppend && current != nullptr) {
+    snapshot->schema = current->schema;
+    snapshot->partitions = current->partitions;
+    next = current->partitions.empty() ? 0 : current->partitions.back()->partition + 1;
+  }
+  for (const Staged& staged : chosen) {
+    auto partition = std::make_shared<Partition>(*staged.partition);
+    partition->schema = snapshot->schema;
+    if (next >= 0) partition->partition = next++;
+    snapshot->partitions.push_back(std::move(partition));
+  }
+  for (const auto& partition : snapshot->partitions) {
+    snapshot->rows += partition->rows;
+    snapshot->bytes += partition->bytes;
+  }
+  snapshot->schema_hash = SchemaHash(*snapshot->schema);
+  snapshot->fingerprint = Fingerprint(snapshot->schema_hash, snapshot->partitions);
+  return snapshot;
+}
+
+}  // namespace flightbridge::feed

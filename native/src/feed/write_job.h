@@ -1,0 +1,59 @@
+// One write job: what was begun, what is staged, and the rules by which it commits. Private to
+// feed/; no locks of its own, except for what writers read.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "feed/attempt_writer.h"
+#include "feed/feed_store.h"
+
+namespace flightbridge::feed {
+
+// Why a job takes no more attempts.
+enum class JobEnd { kOpen, kCommitted, kAborted, kExpired };
+
+struct WriteJob {
+  std::string feed;
+  std::string job_id;
+  proto::WriteMode mode = proto::WriteMode::kUnspecified;
+  std::shared_ptr<arrow::Schema> schema;
+  uint64_t schema_hash = 0;
+  uint64_t serial = 0;  // tells two jobs of the same name apart in the journal
+  bool skip = false;    // mode ignore, and the feed exists
+
+  // By (partition, attempt).
+  std::map<std::pair<int64_t, int64_t>, Staged> staged;
+
+  // Read and written by writers, which do not hold the store's lock.
+  std::atomic<JobEnd> end{JobEnd::kOpen};
+  std::atomic<int64_t> active_ms{0};
+
+  // FAILED_PRECONDITION that says how the job ended; OK while it is open.
+  arrow::Status CheckOpen() const;
+};
+
+std::string_view ModeName(proto::WriteMode mode);
+arrow::Status UnknownJob(const std::string& feed, const std::string& job_id);
+
+// Whether a job of this mode and schema may write to `current` (null: no such feed).
+// ALREADY_EXISTS or SCHEMA_MISMATCH.
+arrow::Status CheckMode(const WriteJob& job, const Snapshot* current);
+
+// The staged attempts that a commit names, by partition. INVALID_ARGUMENT for two attempts of one
+// partition, FAILED_PRECONDITION for one that is not staged, DATA_LOSS where counts disagree.
+arrow::Result<std::vector<Staged>> ChooseAttempts(
+    const WriteJob& job, const std::vector<proto::AttemptRef>& attempts);
+
+// The feed as it is once `chosen` are committed over `current`. Append numbers the new partitions
+// after the existing ones.
+std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* current,
+                                        const std::vector<Staged>& chosen, uint64_t feed_id,
+                                        int64_t created_unix_ms);
+
+}  // namespace flightbridge::feed

@@ -1,0 +1,58 @@
+// One shared mapping that segments are cut from: a memfd or a file. Private to segment/.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <arrow/result.h>
+#include <arrow/status.h>
+
+#include "segment/extent_map.h"
+
+namespace flightbridge::segment {
+
+// The owner locks `free`; all the rest is immutable or thread-safe by the kernel.
+class Chunk {
+ public:
+  // An anonymous file in memory; no page of it is touched yet.
+  static arrow::Result<std::shared_ptr<Chunk>> InMemory(uint64_t id, int64_t size);
+  // A new, sparse file (mode 0600); fails where it exists.
+  static arrow::Result<std::shared_ptr<Chunk>> CreateFile(uint64_t id, const std::string& path,
+                                                          int64_t size);
+  static arrow::Result<std::shared_ptr<Chunk>> OpenFile(uint64_t id, const std::string& path);
+  ~Chunk();
+  Chunk(const Chunk&) = delete;
+  Chunk& operator=(const Chunk&) = delete;
+
+  uint64_t id() const { return id_; }
+  int64_t size() const { return size_; }
+  uint8_t* data() const { return data_; }
+  bool in_memory() const { return path_.empty(); }
+  const std::string& path() const { return path_; }
+
+  // Gets memory or disk blocks for the range and faults it in, so that no write to it can fail
+  // later. RESOURCE_EXHAUSTED where there is no room.
+  arrow::Status Populate(int64_t offset, int64_t length);
+  // Gives memory or disk blocks of the range back; it reads as zeros until populated again.
+  void Discard(int64_t offset, int64_t length);
+  arrow::Status Sync(int64_t offset, int64_t length);
+
+  ExtentMap free;
+
+ private:
+  Chunk(uint64_t id, std::string path, int fd, uint8_t* data, int64_t size)
+      : free(size), id_(id), path_(std::move(path)), fd_(fd), data_(data), size_(size) {}
+  static arrow::Result<std::shared_ptr<Chunk>> Map(uint64_t id, const std::string& path, int fd,
+                                                   int64_t size);
+
+  uint64_t id_;
+  std::string path_;
+  int fd_;
+  uint8_t* data_;
+  int64_t size_;
+};
+
+int64_t PageBytes();
+
+}  // namespace flightbridge::segment
