@@ -27,6 +27,7 @@ class ServeOptions:
     port: int
     data_dir: str | None
     memory_limit: int
+    max_batch_bytes: int
     ready_file: str | None
     control_port: int
     grace: float
@@ -79,16 +80,22 @@ def run(options: ServeOptions) -> None:
 
 def _start(options: ServeOptions) -> Server:
     from flightbridge.config import format_bytes
+    from flightbridge.errors import PermissionDeniedError
     from flightbridge.server import Server
 
-    bridge = Server(
-        host=options.host,
-        port=options.port,
-        data_dir=options.data_dir,
-        memory_limit=options.memory_limit,
-        control_port=None if options.control_port < 0 else options.control_port,
-        insecure=options.insecure,
-    )
+    try:
+        bridge = Server(
+            host=options.host,
+            port=options.port,
+            data_dir=options.data_dir,
+            memory_limit=options.memory_limit,
+            max_batch_bytes=options.max_batch_bytes,
+            control_port=None if options.control_port < 0 else options.control_port,
+            insecure=options.insecure,
+        )
+    except PermissionDeniedError as error:
+        # A host or port that needs another option, not something that failed.
+        raise click.UsageError(str(error)) from error
     log.info(
         "pid %d, memory limit %s, feeds in %s, control port %s",
         os.getpid(),

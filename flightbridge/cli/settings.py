@@ -129,6 +129,14 @@ SERVE: tuple[Setting, ...] = (
         Size(),
     ),
     Setting(
+        "--max-batch-bytes",
+        "FLIGHTBRIDGE_SERVE_MAX_BATCH_BYTES",
+        "256MiB",
+        "bytes",
+        "A larger record batch is refused.",
+        Size(),
+    ),
+    Setting(
         "--ready-file",
         "FLIGHTBRIDGE_SERVE_READY_FILE",
         "none",
