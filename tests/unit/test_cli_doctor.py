@@ -158,3 +158,35 @@ def test_machine_probes_answer_here(probe):
     assert found
     assert all(item.status in (OK, WARN, FAIL) and item.found for item in found)
     assert all(item.remedy for item in found if item.status != OK)
+
+
+def tf_facts(**changes):
+    facts = {"built_for": "2.21.0", "tensorflow": "2.21.0", "op_path": "/op.so", "gpus": 0}
+    facts |= {"compiler": "g++", "problem": None, "remedy": None}
+    return Outcome(True, "a warning on stdout\n" + json.dumps(facts | changes))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "text"),
+    [
+        (tf_facts(), OK, "built for tensorflow 2.21.0, loads in 2.21.0"),
+        (tf_facts(problem="built for 2.20", remedy="build it"), WARN, "built for 2.20"),
+        (tf_facts(problem="no headers", remedy="g++", compiler=None), FAIL, "no headers"),
+        (Outcome(False, "crashed with SIGSEGV: x"), FAIL, "SIGSEGV"),
+    ],
+)
+def test_tensorflow_op(monkeypatch, outcome, status, text):
+    monkeypatch.setattr(software, "version_of", lambda _: "2.21.0")
+    monkeypatch.setattr(software, "try_python", lambda *_: outcome)
+    monkeypatch.setattr(software, "cuda_devices", lambda: None)
+    (found,) = software.tensorflow_op()
+    assert found.status == status
+    assert text in found.found
+    assert bool(found.remedy) == (status != OK)
+
+
+def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
+    monkeypatch.setattr(software, "version_of", lambda _: "2.21.0")
+    monkeypatch.setattr(software, "try_python", lambda *_: tf_facts())
+    monkeypatch.setattr(software, "cuda_devices", lambda: "1 x Fast GPU")
+    assert [found.status for found in software.tensorflow_op()] == [OK, WARN]

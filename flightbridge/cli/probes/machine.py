@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
@@ -36,15 +37,22 @@ print(f"{count.value} x {names[0]}, CUDA {major}.{minor} driver" if names else "
 """
 
 
+@functools.cache
 def _cuda() -> Outcome:
     return try_python(_CUDA, 60)
 
 
+def cuda_devices() -> str | None:
+    """The GPUs that the driver library gives, as text; None where there are none."""
+    driver = _cuda()
+    return driver.text if driver.ok and driver.text != "none" else None
+
+
 def gpu() -> Iterator[Finding]:
     """GPUs as the driver library sees them (dlopen), and nvidia-smi where that fails."""
-    driver = _cuda()
-    if driver.ok and driver.text != "none":
-        yield Finding("gpu", OK, driver.text)
+    driver, devices = _cuda(), cuda_devices()
+    if devices is not None:
+        yield Finding("gpu", OK, devices)
         yield from pinned_memory(gpu_present=True)
         return
     smi = try_command(["nvidia-smi", "-L"], 30) if shutil.which("nvidia-smi") else None

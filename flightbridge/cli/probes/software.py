@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
+import json
 import os
 import platform
 import re
@@ -15,6 +15,7 @@ from pathlib import Path
 from flightbridge import __version__
 from flightbridge.cli.probes import FAIL, OK, WARN, Finding, Probe
 from flightbridge.cli.probes.child import try_command, try_python
+from flightbridge.cli.probes.machine import cuda_devices
 
 _LOAD_TIMEOUT_S = 120.0  # TensorFlow on a cold, slow disk
 JAVA_NEEDED = 17  # Spark 4
@@ -67,8 +68,6 @@ def native_core() -> Iterator[Finding]:
     """Whether the core is built, matches the installed pyarrow, and loads."""
     package = Path(__file__).parents[2] / "_native"
     built = try_python(
-        "import importlib.util, sys\n"
-        "spec = importlib.util.find_spec('flightbridge')\n"
         "import flightbridge._native as n; from flightbridge._native import _build_info as b\n"
         "print('built for pyarrow', b.PYARROW_VERSION, 'by', b.COMPILER, b.BUILD_TYPE)",
         _LOAD_TIMEOUT_S,
@@ -100,27 +99,48 @@ def native_core() -> Iterator[Finding]:
         )
 
 
+_TF_CODE = """
+import json, os
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from flightbridge.tf import diagnose
+facts = diagnose()
+if facts["op_path"]:
+    import tensorflow as tf
+    tf.load_op_library(facts["op_path"])
+print(json.dumps(facts))
+"""
+
+
 def tensorflow_op() -> Iterator[Finding]:
-    """Whether the tf.data op matches the installed TensorFlow and loads."""
-    found = version_of("tensorflow")
-    if found is None:
+    """Whether the tf.data op matches the installed TensorFlow and loads; GPUs that it sees."""
+    if version_of("tensorflow") is None:
         return
-    outcome = try_python(
-        "import os; os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')\n"
-        "from flightbridge.tf import op_info\n"
-        "info = op_info()\n"
-        "print(f'built for tensorflow {info.built_for}, loads in {info.tensorflow}')",
-        _LOAD_TIMEOUT_S,
-    )
-    if outcome.ok:
-        yield Finding("tf.data op", OK, outcome.text.splitlines()[-1])
-    else:
+    outcome = try_python(_TF_CODE, _LOAD_TIMEOUT_S)
+    if not outcome.ok:
         yield Finding(
             "tf.data op",
             FAIL,
             _without_class(outcome.text),
             "rebuild it for the installed TensorFlow: make build (in a checkout), or "
             "pip install --force-reinstall --no-binary flightbridge flightbridge",
+        )
+        return
+    facts = json.loads(outcome.text.splitlines()[-1])
+    if facts["problem"] is None:
+        built_for, found = facts["built_for"], facts["tensorflow"]
+        yield Finding("tf.data op", OK, f"built for tensorflow {built_for}, loads in {found}")
+    else:
+        # With a compiler it builds itself at the first use; without one it cannot.
+        can_build = facts["tensorflow"] is not None and facts["compiler"] is not None
+        yield Finding(
+            "tf.data op", WARN if can_build else FAIL, facts["problem"], facts["remedy"] or ""
+        )
+    if facts["gpus"] == 0 and cuda_devices() is not None:
+        yield Finding(
+            "tensorflow gpu",
+            WARN,
+            f"TensorFlow sees none of: {cuda_devices()}",
+            "pip install 'tensorflow[and-cuda]', and check CUDA_VISIBLE_DEVICES",
         )
 
 
