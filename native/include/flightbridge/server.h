@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <arrow/result.h>
 #include <arrow/status.h>
@@ -14,8 +15,9 @@
 namespace flightbridge {
 
 namespace proto {
+struct FeedInfo;
 struct ServerStatus;
-}
+}  // namespace proto
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
@@ -35,7 +37,8 @@ class FB_EXPORT Server {
   std::string host() const;
   int port() const;
   std::string uri() const;  // grpc://HOST:PORT
-  proto::ServerStatus status() const;
+  proto::ServerStatus status() const;  // once stopped: as it was then
+  std::vector<proto::FeedInfo> feeds() const;  // committed and open ones; none once stopped
 
   // Refuses new calls, waits up to `grace` for running ones, then cancels them. Idempotent.
   arrow::Status Stop(std::chrono::milliseconds grace);

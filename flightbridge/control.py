@@ -1,0 +1,96 @@
+"""The control port: an ordinary gRPC server beside the Flight port.
+
+It serves ``grpc.health.v1.Health`` for the services ``""`` and ``"flightbridge"``, and
+``flightbridge.v1.Coordinator``, for probes, operators and launchers. It runs on threads of
+Python's and is never in the way of data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from flightbridge.errors import FailedPreconditionError
+from flightbridge.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+HEALTH_SERVICES = ("", "flightbridge")
+_THREADS = 4
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Coordinator(coordinator_pb2_grpc.CoordinatorServicer):  # type: ignore[misc]  # untyped: generated
+    def __init__(self, status: Callable[[], bytes], feeds: Callable[[], list[bytes]]) -> None:
+        self._status = status
+        self._feeds = feeds
+
+    def GetStatus(  # noqa: N802  (the name is the protocol's)
+        self, request: Any, context: grpc.ServicerContext
+    ) -> coordinator_pb2.GetStatusResponse:
+        response = coordinator_pb2.GetStatusResponse()
+        response.server.ParseFromString(self._status())
+        if request.include_feeds:
+            for encoded in self._feeds():
+                response.feeds.add().ParseFromString(encoded)
+        return response
+
+
+class ControlServer:
+    """Serves health and status until stopped. Thread-safe; no call blocks but :meth:`stop`.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 picks a free one.
+        status: Gives an encoded ``flightbridge.v1.ServerStatus``.
+        feeds: Gives encoded ``flightbridge.v1.FeedInfo`` messages.
+
+    Raises:
+        FailedPreconditionError: The port is in use.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        status: Callable[[], bytes],
+        feeds: Callable[[], list[bytes]],
+    ) -> None:
+        self._health = health.HealthServicer()
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="flightbridge-control"),
+            # Without it two servers would share a port, and each would get half of the calls.
+            options=[("grpc.so_reuseport", 0)],
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(
+            _Coordinator(status, feeds), self._server
+        )
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port: int = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise FailedPreconditionError(
+                f"control port {address} cannot be opened, most likely because it is in use: "
+                "choose another one (--control-port 0 picks a free one)"
+            ) from error
+        self.uri = "grpc://" + address.rpartition(":")[0] + f":{self.port}"
+        self._server.start()
+        self._set(_SERVING)
+
+    def _set(self, state: Any) -> None:
+        for service in HEALTH_SERVICES:
+            self._health.set(service, state)
+
+    def draining(self) -> None:
+        """Report NOT_SERVING from now on, so that probes send nobody here any more."""
+        self._set(_NOT_SERVING)
+
+    def stop(self, grace_s: float = 1.0) -> None:
+        """Stop serving; running calls get ``grace_s`` seconds. Idempotent."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait(timeout=grace_s + 5.0)

@@ -1,0 +1,194 @@
+"""The FlightBridge server inside this process.
+
+``with flightbridge.Server() as bridge:`` runs the same native server that ``flightbridge serve``
+deploys alone. Data moves on native threads that never hold the GIL.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from flightbridge._native._server import NativeServer
+from flightbridge.config import parse_bytes
+from flightbridge.control import ControlServer
+from flightbridge.errors import InvalidArgumentError
+from flightbridge.v1 import commands_pb2
+
+if TYPE_CHECKING:
+    from flightbridge.client import Client
+
+_live: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Server:
+    """An Arrow Flight server over a store of feeds, serving once constructed.
+
+    Thread-safe. Use it as a context manager, or call :meth:`stop`; a server that is never stopped
+    warns with :class:`ResourceWarning` and is stopped when it is collected or at exit. A forked
+    child has no server: there, every copy of this object does nothing.
+
+    Args:
+        host: Address to listen on. One that other machines can reach needs ``insecure=True``.
+        port: Port to listen on; 0 picks a free one.
+        data_dir: Directory in which feeds outlive the server; made if it is missing. None keeps
+            feeds in memory.
+        memory_limit: Bytes (or text such as ``"512MiB"``) that feeds may hold in memory.
+        max_batch_bytes: Bytes (or text) above which a record batch is refused.
+        control_port: Port of ``grpc.health.v1`` and ``flightbridge.v1.Coordinator``; 0 picks a
+            free one, None serves none.
+        insecure: Allow a host that other machines can reach, without TLS.
+
+    Raises:
+        InvalidArgumentError: A setting is outside what is allowed, or the host is not this
+            machine's.
+        FailedPreconditionError: The port is in use, or the data directory is another server's.
+        PermissionDeniedError: The host is not loopback and ``insecure`` is not set.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        memory_limit: int | str = "1GiB",
+        max_batch_bytes: int | str = "256MiB",
+        control_port: int | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self._pid = os.getpid()
+        self._stopped = True  # until there is something to stop
+        self._control: ControlServer | None = None
+        if not isinstance(host, str) or not host:
+            raise InvalidArgumentError(
+                f"host={host!r} is not a host: give a name or address, such as '127.0.0.1'"
+            )
+        self._native = NativeServer(
+            host,
+            _check_port("port", port),
+            "" if data_dir is None else str(Path(os.fsdecode(data_dir)).absolute()),
+            parse_bytes(memory_limit, "memory_limit"),
+            parse_bytes(max_batch_bytes, "max_batch_bytes"),
+            bool(insecure),
+        )
+        self._stopped = False
+        if control_port is not None:
+            try:
+                self._control = ControlServer(
+                    host,
+                    _check_port("control_port", control_port),
+                    status=self._native.status,
+                    feeds=self._native.feeds,
+                )
+            except BaseException:
+                self.stop(grace_s=0)
+                raise
+        _live.add(self)
+
+    @property
+    def host(self) -> str:
+        """The address the server listens on, as it was given."""
+        return self._native.host
+
+    @property
+    def port(self) -> int:
+        """The port the server listens on."""
+        return self._native.port
+
+    @property
+    def uri(self) -> str:
+        """``grpc://HOST:PORT``."""
+        return self._native.uri
+
+    @property
+    def control_uri(self) -> str | None:
+        """``grpc://HOST:PORT`` of the control port; None without one."""
+        return None if self._control is None else self._control.uri
+
+    def status(self) -> commands_pb2.ServerStatus:
+        """What the server holds and does now; once stopped, as it was then."""
+        return commands_pb2.ServerStatus.FromString(self._native.status())
+
+    def client(self) -> Client:
+        """A new client of this server; the caller closes it."""
+        from flightbridge.client import connect
+
+        return connect(self.uri)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Refuse new calls, give running ones ``grace_s`` seconds, then cancel them.
+
+        Returns when the server is down. Idempotent, and safe from any thread and from a Python
+        signal handler (it takes no lock of Python's).
+        """
+        if not isinstance(grace_s, (int, float)) or not 0 <= grace_s <= 86400:
+            raise InvalidArgumentError(
+                f"grace_s={grace_s!r} is not a waiting time: give seconds, 0 to 86400"
+            )
+        if os.getpid() != self._pid:
+            return
+        self._stopped = True
+        _live.discard(self)
+        if self._control is not None:
+            self._control.draining()
+        try:
+            self._native.stop(int(grace_s * 1000))
+        finally:
+            if self._control is not None:
+                self._control.stop()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopped else "serving"
+        return f"<flightbridge.Server {self.uri} {state}>"
+
+    def __del__(self) -> None:
+        # Not there where __init__ failed before it.
+        if not getattr(self, "_stopped", True):
+            _stop_unclosed(self)
+
+
+def _check_port(name: str, port: int) -> int:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise InvalidArgumentError(
+            f"{name}={port!r} is not a port: give a number from 0 to 65535 (0 picks a free one)"
+        )
+    return port
+
+
+def _stop_unclosed(server: Server) -> None:
+    if os.getpid() != server._pid:
+        return
+    try:
+        warnings.warn(
+            f"unclosed {server!r}: use `with flightbridge.Server()` or call stop()",
+            ResourceWarning,
+            source=server,
+            stacklevel=2,
+        )
+    finally:  # also where warnings are errors
+        server.stop(grace_s=0.5)
+
+
+def _stop_all() -> None:
+    for server in list(_live):
+        _stop_unclosed(server)
+
+
+atexit.register(_stop_all)

@@ -1,0 +1,126 @@
+# distutils: language = c++
+"""The native server. Use :class:`flightbridge.Server`; this module only converts."""
+
+from libc.stdint cimport int64_t
+from libcpp cimport bool as c_bool
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+from pyarrow.includes.common cimport CStatus
+
+from flightbridge import errors
+
+
+cdef extern from "<chrono>" namespace "std::chrono" nogil:
+    cdef cppclass milliseconds:
+        milliseconds(int64_t)
+
+
+cdef extern from * namespace "flightbridge" nogil:
+    """
+    #include "flightbridge/error.h"
+    #include "flightbridge/proto/commands.h"
+    #include "flightbridge/server.h"
+
+    namespace {
+    int StatusCode(const arrow::Status& status) {
+      return static_cast<int>(flightbridge::CodeOf(status));
+    }
+    // False leaves `server` alone and fills `status`.
+    bool StartServer(const flightbridge::ServerOptions& options,
+                     std::unique_ptr<flightbridge::Server>* server, arrow::Status* status) {
+      auto started = flightbridge::Server::Start(options);
+      *status = started.status();
+      if (started.ok()) *server = *std::move(started);
+      return status->ok();
+    }
+    }  // namespace
+    """
+    int StatusCode "StatusCode"(const CStatus&)
+
+    cdef cppclass ProtoFeedInfo "flightbridge::proto::FeedInfo":
+        string Encode() const
+
+    cdef cppclass ProtoServerStatus "flightbridge::proto::ServerStatus":
+        string Encode() const
+
+    cdef cppclass CServerOptions "flightbridge::ServerOptions":
+        string host
+        int port
+        string data_dir
+        int64_t memory_limit_bytes
+        int64_t max_batch_bytes
+        c_bool insecure
+
+    cdef cppclass CServer "flightbridge::Server":
+        string host()
+        int port()
+        string uri()
+        ProtoServerStatus status()
+        vector[ProtoFeedInfo] feeds()
+        CStatus Stop(milliseconds)
+
+    c_bool StartServer "StartServer"(const CServerOptions&, unique_ptr[CServer]*, CStatus*)
+
+
+cdef object _error(const CStatus& status):
+    return errors.from_code(StatusCode(status), status.message().decode("utf-8", "replace"))
+
+
+cdef class NativeServer:
+    cdef unique_ptr[CServer] _server
+
+    def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
+                  int64_t max_batch_bytes, bint insecure):
+        cdef CServerOptions options
+        cdef CStatus status
+        cdef c_bool started
+        options.host = host.encode()
+        options.port = port
+        options.data_dir = data_dir.encode("utf-8", "surrogateescape")
+        options.memory_limit_bytes = memory_limit_bytes
+        options.max_batch_bytes = max_batch_bytes
+        options.insecure = insecure
+        with nogil:
+            started = StartServer(options, &self._server, &status)
+        if not started:
+            raise _error(status)
+
+    def __dealloc__(self):
+        with nogil:
+            self._server.reset()
+
+    @property
+    def host(self):
+        return self._server.get().host().decode()
+
+    @property
+    def port(self):
+        return self._server.get().port()
+
+    @property
+    def uri(self):
+        return self._server.get().uri().decode()
+
+    def status(self):
+        cdef string encoded
+        with nogil:
+            encoded = self._server.get().status().Encode()
+        return <bytes>encoded
+
+    def feeds(self):
+        cdef vector[string] encoded
+        cdef vector[ProtoFeedInfo] found
+        cdef size_t i
+        with nogil:
+            found = self._server.get().feeds()
+            for i in range(found.size()):
+                encoded.push_back(found[i].Encode())
+        return [<bytes>item for item in encoded]
+
+    def stop(self, int64_t grace_ms):
+        cdef CStatus status
+        with nogil:
+            status = self._server.get().Stop(milliseconds(grace_ms))
+        if not status.ok():
+            raise _error(status)

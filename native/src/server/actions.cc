@@ -1,0 +1,113 @@
+#include "server/actions_internal.h"
+
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include <arrow/buffer.h>
+
+#include "flightbridge/error.h"
+
+namespace flightbridge::server {
+namespace {
+
+using Answer = arrow::Result<std::optional<std::string>>;
+
+// Control messages are small; CommitWrite names one attempt per partition.
+constexpr int64_t kMaxBodyBytes = 16 << 20;
+
+template <typename M>
+arrow::Result<M> ParseBody(std::string_view name, std::string_view body) {
+  if (auto message = proto::Parse<M>(body)) return *std::move(message);
+  return Error(Code::kInvalidArgument, "the body of action flightbridge.v1.", name, " (",
+               body.size(), " bytes) is not an encoded flightbridge.v1.", name);
+}
+
+Answer BeginWrite(ServiceState* state, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::BeginWrite>("BeginWrite", body));
+  ARROW_ASSIGN_OR_RAISE(const auto result, state->store->BeginWrite(request));
+  return result.Encode();
+}
+
+Answer CommitWrite(ServiceState* state, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::CommitWrite>("CommitWrite", body));
+  ARROW_ASSIGN_OR_RAISE(const auto result, state->store->CommitWrite(request));
+  return result.Encode();
+}
+
+Answer AbortWrite(ServiceState* state, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AbortWrite>("AbortWrite", body));
+  ARROW_RETURN_NOT_OK(state->store->AbortWrite(request));
+  return std::nullopt;
+}
+
+Answer DropFeed(ServiceState* state, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DropFeed>("DropFeed", body));
+  ARROW_RETURN_NOT_OK(state->store->DropFeed(request));
+  return std::nullopt;
+}
+
+Answer DescribeFeed(ServiceState* state, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DescribeFeed>("DescribeFeed", body));
+  ARROW_ASSIGN_OR_RAISE(const auto info, state->store->Describe(request.feed));
+  return info.Encode();
+}
+
+Answer ServerStatus(ServiceState* state, std::string_view body) {
+  if (!body.empty()) {
+    return Error(Code::kInvalidArgument,
+                 "action flightbridge.v1.ServerStatus takes an empty body, got ", body.size(),
+                 " bytes");
+  }
+  return state->Status().Encode();
+}
+
+struct Entry {
+  std::string_view name;  // behind "flightbridge.v1."
+  std::string_view description;
+  Answer (*run)(ServiceState*, std::string_view);
+};
+
+constexpr std::string_view kPrefix = "flightbridge.v1.";
+constexpr std::array kActions = {
+    Entry{"BeginWrite", "BeginWrite -> BeginWriteResult: opens a write job on a feed", BeginWrite},
+    Entry{"CommitWrite",
+          "CommitWrite -> CommitWriteResult: makes staged attempts visible, all or none",
+          CommitWrite},
+    Entry{"AbortWrite", "AbortWrite: discards a write job", AbortWrite},
+    Entry{"DropFeed", "DropFeed: removes a feed", DropFeed},
+    Entry{"DescribeFeed", "DescribeFeed -> FeedInfo", DescribeFeed},
+    Entry{"ServerStatus", "-> ServerStatus: what the server holds and does now", ServerStatus},
+};
+
+}  // namespace
+
+Answer RunAction(ServiceState* state, const arrow::flight::Action& action) {
+  const std::string_view body =
+      action.body == nullptr ? std::string_view() : std::string_view(*action.body);
+  for (const Entry& entry : kActions) {
+    if (action.type != std::string(kPrefix).append(entry.name)) continue;
+    if (action.body != nullptr && action.body->size() > kMaxBodyBytes) {
+      return Error(Code::kInvalidArgument, "the body of action ", action.type, " has ",
+                   action.body->size(), " bytes; at most ", kMaxBodyBytes, " are allowed");
+    }
+    return entry.run(state, body);
+  }
+  std::string known;
+  for (const Entry& entry : kActions) {
+    known.append(known.empty() ? "" : ", ").append(kPrefix).append(entry.name);
+  }
+  // A name from outside: quoted at a length that fits into an error.
+  return Error(Code::kInvalidArgument, "unknown action '", action.type.substr(0, 100),
+               "'; this server knows ", known);
+}
+
+std::vector<arrow::flight::ActionType> KnownActions() {
+  std::vector<arrow::flight::ActionType> types;
+  for (const Entry& entry : kActions) {
+    types.push_back({std::string(kPrefix).append(entry.name), std::string(entry.description)});
+  }
+  return types;
+}
+
+}  // namespace flightbridge::server

@@ -1,0 +1,36 @@
+// What a ticket asks for, checked against the feed as it is committed now.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include "feed/feed_store.h"
+
+namespace flightbridge::server {
+
+// Rows [begin, end) of one partition.
+struct PlannedRange {
+  std::shared_ptr<const feed::Partition> partition;
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  bool whole() const { return begin == 0 && end == partition->rows; }
+};
+
+struct GetPlan {
+  std::shared_ptr<const feed::Snapshot> snapshot;
+  std::shared_ptr<arrow::Schema> schema;  // of what is sent
+  std::vector<int> columns;               // into the feed's schema; empty: all, in its order
+  std::vector<PlannedRange> ranges;
+};
+
+// INVALID_ARGUMENT for bytes that are no GetTicket and for ranges outside the partition, NOT_FOUND
+// for a feed, partition or column that is not there, FAILED_PRECONDITION for a replaced feed.
+arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, std::string_view ticket);
+
+}  // namespace flightbridge::server

@@ -1,0 +1,29 @@
+#include "server/put_handler_internal.h"
+
+#include "flightbridge/error.h"
+#include "server/ipc_guard_internal.h"
+#include "server/put_command_internal.h"
+#include "server/put_path_internal.h"
+
+namespace flightbridge::server {
+
+using arrow::flight::FlightDescriptor;
+
+arrow::Status HandlePut(ServiceState* state, const arrow::flight::ServerCallContext& context,
+                        arrow::flight::FlightMessageReader* reader,
+                        arrow::flight::FlightMetadataWriter* writer) {
+  const CountGuard open(&state->open_puts);
+  const IpcLimit limit(state->max_batch_bytes);
+  const PutStreams streams{.state = state, .context = context, .reader = reader, .writer = writer};
+  switch (reader->descriptor().type) {
+    case FlightDescriptor::CMD: return PutByCommand(streams);
+    case FlightDescriptor::PATH: return PutByPath(streams);
+    default:
+      return Error(
+          Code::kInvalidArgument,
+          "a put needs a PATH descriptor, [feed] or [feed, mode], or a CMD descriptor with "
+          "an encoded flightbridge.v1.PutCommand");
+  }
+}
+
+}  // namespace flightbridge::server

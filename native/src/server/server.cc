@@ -1,0 +1,167 @@
+#include "flightbridge/server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include <arrow/flight/types.h>
+
+#include "feed/local_registry.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+#include "server/flight_service_internal.h"
+#include "server/ipc_guard_internal.h"
+#include "server/listen_internal.h"
+
+namespace flightbridge {
+namespace {
+
+constexpr std::chrono::milliseconds kShortGrace{500};
+
+arrow::Status CheckOptions(const ServerOptions& options) {
+  if (options.port < 0 || options.port > 65535) {
+    return Error(Code::kInvalidArgument, "port is ", options.port,
+                 ": it must be 0 to 65535 (0 picks a free one)");
+  }
+  if (options.memory_limit_bytes <= 0) {
+    return Error(Code::kInvalidArgument, "memory_limit_bytes is ", options.memory_limit_bytes,
+                 ": it must be positive");
+  }
+  // Flight cannot send a record batch of 2 GiB or more.
+  constexpr int64_t kMost = (int64_t{2} << 30) - (1 << 20);
+  if (options.max_batch_bytes <= 0 || options.max_batch_bytes > kMost) {
+    return Error(Code::kInvalidArgument, "max_batch_bytes is ", options.max_batch_bytes,
+                 ": it must be 1 to ", kMost);
+  }
+  return arrow::Status::OK();
+}
+
+}  // namespace
+
+namespace server {
+
+proto::ServerStatus ServiceState::Status() const {
+  proto::ServerStatus status;
+  status.version = FB_VERSION;
+  status.memory_limit_bytes = store->budget().limit_bytes();
+  status.memory_used_bytes = store->budget().used_bytes();
+  status.feeds = static_cast<int64_t>(
+      std::ranges::count(store->List(), proto::FeedState::kCommitted, &proto::FeedInfo::state));
+  status.open_puts = open_puts.load(std::memory_order_relaxed);
+  status.open_gets = open_gets.load(std::memory_order_relaxed);
+  status.bytes_put = bytes_put.load(std::memory_order_relaxed);
+  status.bytes_got = bytes_got.load(std::memory_order_relaxed);
+  status.uptime_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                         std::chrono::steady_clock::now() - started)
+                         .count();
+  status.data_dir = data_dir;
+  return status;
+}
+
+}  // namespace server
+
+class Server::Impl {
+ public:
+  static arrow::Result<std::unique_ptr<Impl>> Start(const ServerOptions& options) {
+    ARROW_RETURN_NOT_OK(CheckOptions(options));
+    ARROW_RETURN_NOT_OK(server::CheckListen(options.host, options.port, options.insecure));
+    auto impl = std::make_unique<Impl>();
+    impl->host_ = options.host;
+
+    auto state = std::make_shared<server::ServiceState>();
+    feed::FeedStoreOptions store;
+    store.segments.data_dir = options.data_dir;
+    store.segments.memory_limit_bytes = options.memory_limit_bytes;
+    ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
+    state->data_dir = options.data_dir;
+    state->max_batch_bytes = options.max_batch_bytes;
+    impl->state_ = state;
+
+    const bool v6 = options.host.find(':') != std::string::npos;
+    ARROW_ASSIGN_OR_RAISE(const auto location,
+                          arrow::flight::Location::ForGrpcTcp(
+                              v6 ? "[" + options.host + "]" : options.host, options.port));
+    server::InstallIpcGuard();
+    impl->service_ = std::make_unique<server::FlightService>(std::move(state));
+    // Init() listens and serves on threads of gRPC's. Serve() would add signal handlers of its own.
+    if (const auto status = impl->service_->Init(arrow::flight::FlightServerOptions(location));
+        !status.ok()) {
+      return Error(Code::kUnavailable, "cannot listen on ",
+                   server::HostPort(options.host, options.port), ": ", status.message(),
+                   "; choose another port (--port 0 picks a free one)");
+    }
+    impl->port_ = impl->service_->port();
+    impl->uri_ = "grpc://" + server::HostPort(options.host, impl->port_);
+    feed::RegisterLocal(impl->uri_, impl->state_->store);
+    return impl;
+  }
+
+  ~Impl() {
+    // A forked child has none of the server's threads: stopping there would wait for ever.
+    if (::getpid() != pid_) {
+      (void)service_.release();  // NOLINT(bugprone-unused-return-value)
+      return;
+    }
+    (void)Stop(kShortGrace);
+  }
+
+  arrow::Status Stop(std::chrono::milliseconds grace) {
+    if (::getpid() != pid_) return arrow::Status::OK();
+    const std::lock_guard stopping(stop_mutex_);  // a second caller returns when the server is down
+    if (service_ == nullptr) return arrow::Status::OK();
+    feed::UnregisterLocal(uri_);
+    const auto deadline =
+        std::chrono::system_clock::now() + std::max(grace, std::chrono::milliseconds(0));
+    arrow::Status status = service_->Shutdown(&deadline);
+    status &= service_->Wait();
+    service_.reset();
+    const std::lock_guard lock(state_mutex_);
+    last_ = state_->Status();
+    state_.reset();  // lets go of the data directory
+    return status;
+  }
+
+  proto::ServerStatus status() const {
+    const std::lock_guard lock(state_mutex_);
+    return state_ == nullptr ? last_ : state_->Status();
+  }
+
+  std::vector<proto::FeedInfo> feeds() const {
+    const std::lock_guard lock(state_mutex_);
+    return state_ == nullptr ? std::vector<proto::FeedInfo>() : state_->store->List();
+  }
+
+  const std::string& host() const { return host_; }
+  int port() const { return port_; }
+  const std::string& uri() const { return uri_; }
+
+ private:
+  const pid_t pid_ = ::getpid();
+  std::string host_;
+  int port_ = 0;
+  std::string uri_;
+  std::mutex stop_mutex_;
+  std::unique_ptr<server::FlightService> service_;
+  mutable std::mutex state_mutex_;
+  std::shared_ptr<server::ServiceState> state_;
+  proto::ServerStatus last_;  // what status() answers once stopped
+};
+
+arrow::Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(auto impl, Impl::Start(options));
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+std::string Server::host() const { return impl_->host(); }
+int Server::port() const { return impl_->port(); }
+std::string Server::uri() const { return impl_->uri(); }
+proto::ServerStatus Server::status() const { return impl_->status(); }
+std::vector<proto::FeedInfo> Server::feeds() const { return impl_->feeds(); }
+arrow::Status Server::Stop(std::chrono::milliseconds grace) { return impl_->Stop(grace); }
+
+}  // namespace flightbridge

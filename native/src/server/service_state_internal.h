@@ -1,0 +1,53 @@
+// What all handlers of one server share.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <arrow/flight/types.h>
+
+#include "feed/feed_store.h"
+#include "flightbridge/proto/commands.h"
+
+namespace flightbridge::server {
+
+struct ServiceState {
+  std::shared_ptr<feed::FeedStore> store;
+  std::string data_dir;
+  int64_t max_batch_bytes = 0;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  std::atomic<int64_t> open_puts{0};
+  std::atomic<int64_t> open_gets{0};
+  std::atomic<int64_t> bytes_put{0};
+  std::atomic<int64_t> bytes_got{0};
+
+  proto::ServerStatus Status() const;
+};
+
+// Counts one more for as long as it lives.
+class CountGuard {
+ public:
+  explicit CountGuard(std::atomic<int64_t>* counter) : counter_(counter) {
+    counter_->fetch_add(1, std::memory_order_relaxed);
+  }
+  ~CountGuard() { counter_->fetch_sub(1, std::memory_order_relaxed); }
+  CountGuard(const CountGuard&) = delete;
+  CountGuard& operator=(const CountGuard&) = delete;
+
+ private:
+  std::atomic<int64_t>* counter_;
+};
+
+// The feed that a PATH descriptor names; INVALID_ARGUMENT for any other kind of descriptor.
+arrow::Result<std::string> FeedOf(const arrow::flight::FlightDescriptor& descriptor);
+
+// What Flight shows of a committed feed: one endpoint, with its own ticket, per partition.
+arrow::Result<arrow::flight::FlightInfo> DescribeFlight(const feed::Snapshot& snapshot);
+
+}  // namespace flightbridge::server
