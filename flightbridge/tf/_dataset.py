@@ -1,0 +1,192 @@
+"""``flightbridge.tf.dataset``: arguments in, a checked tf.data source out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from flightbridge.errors import InvalidArgumentError, VersionMismatchError
+from flightbridge.reader_spec import make_spec
+from flightbridge.tf import _elements, _selection
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from flightbridge.server import Server
+    from flightbridge.v1 import commands_pb2
+
+FALLBACK_VARIABLE = "FLIGHTBRIDGE_TF_FALLBACK"
+INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+
+
+def dataset(
+    uri: str | Server,
+    feed: str,
+    *,
+    batch_size: int,
+    columns: str | Iterable[str] | None = None,
+    label: str | Iterable[str] | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
+    epochs: int | None = 1,
+    shard: tuple[int, int] | tf.distribute.InputContext | None = None,
+    drop_remainder: bool = False,
+    reshuffle_each_iteration: bool = True,
+    prefetch: int | str | None = None,
+    connections: int | None = None,
+    slabs: int | None = None,
+    token: str | None = None,
+    timeout_s: float | None = None,
+    force_flight: bool = False,
+) -> tf.data.Dataset:
+    """A ``tf.data.Dataset`` of batches of a committed feed.
+
+    Batches are assembled, shuffled and read ahead by the native core; tensors of fixed-width
+    columns are its buffers, not copies. The dataset is like any other: ``model.fit`` takes it,
+    ``map``, ``take``, ``repeat`` and ``prefetch`` work, and ``tf.train.Checkpoint`` of an iterator
+    saves a position of some hundred bytes from which another process continues at the exact next
+    row. (A checkpoint of a pipeline with ``prefetch`` or ``shuffle`` behind the source holds
+    their buffers too, unless ``tf.data.Options().experimental_symbolic_checkpoint`` is set.)
+
+    Args:
+        uri: The server, ``grpc://HOST:PORT``, or a ``flightbridge.Server`` of this process.
+        feed: The feed's name. It must be committed; what is committed now is what is read, and a
+            feed that is replaced later is an error, never a mixture.
+        batch_size: Rows per batch. The last batch of an epoch may be shorter.
+        columns: None: all columns, as a dict. A list of names: a dict of these. One name: that
+            tensor alone.
+        label: Makes elements ``(features, label)``. One name: the label is a tensor. A list: a
+            dict. Label columns are not among the features.
+        shuffle: None: the feed's order. True: a new order of all rows in every epoch. An int: rows
+            are drawn from a window of that many.
+        seed: Of the shuffle, 0 to 2**64 - 1. None is 0: the order is the same in every run,
+            which is what makes positions restorable.
+        epochs: Times the feed is read; None or -1: without end.
+        shard: ``(i, n)``: part ``i`` of ``n`` only, contiguous rows. A
+            ``tf.distribute.InputContext``: the part of its pipeline. None: all rows.
+        drop_remainder: Leave out a short last batch, so that the batch dimension is static.
+        reshuffle_each_iteration: Each further iterator (Keras makes one per training epoch, so
+            does ``repeat``) continues with the epoch after the last of the one before, so that
+            ``fit(epochs=5)`` sees the same orders as ``dataset(epochs=5)``. False: every iterator
+            gives the same order. Nothing without ``shuffle``.
+        prefetch: Bytes of record batches read ahead, an int or text such as ``"64MiB"``.
+        connections: Streams read at the same time.
+        slabs: Assembled batches kept ready.
+        token: Bearer token, where the server asks for one. It becomes part of the dataset's
+            graph: do not publish a saved graph that holds it.
+        timeout_s: Deadline in seconds of every call to the server; default 60.
+        force_flight: Use the socket even where the server runs in this process.
+
+    Returns:
+        A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
+        batch has it (``drop_remainder``, or the rows divide evenly), else None. Its
+        ``cardinality()`` is known. Dtypes are those of the table in
+        :mod:`flightbridge.tf._elements`: integers, floats, bool and strings as they are, dates
+        int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D.
+
+        Under ``tf.distribute``: with ``shard``, auto-sharding is off. Without, TensorFlow gives
+        each worker every n-th batch, and all workers read all rows; prefer ``shard``.
+
+    Raises:
+        InvalidArgumentError: An argument has a wrong type or is out of range.
+        FeedNotFoundError: No such feed or column; for a column, those of the feed are listed.
+        UnsupportedTypeError: A column has no tensor type; the message says what to cast it to.
+        ServerUnavailableError: No server answers at ``uri``.
+        VersionMismatchError: The op does not fit the installed TensorFlow and cannot be rebuilt.
+
+        While iterating, failures are ``tf.errors`` with the core's message: ``UnavailableError``
+        (server gone), ``DataLossError`` (checksum), ``FailedPreconditionError`` (the feed was
+        replaced, or a position belongs to another feed, shard, seed or window).
+
+    Example:
+        >>> ds = flightbridge.tf.dataset(bridge.uri, "train", batch_size=1024, label="rating",
+        ...                              shuffle=True, seed=7)
+        >>> model.fit(ds, epochs=5)
+    """
+    if not isinstance(reshuffle_each_iteration, bool):
+        raise InvalidArgumentError(
+            f"reshuffle_each_iteration={reshuffle_each_iteration!r} is not a bool"
+        )
+    uri = uri if isinstance(uri, str) else getattr(uri, "uri", uri)
+    spec = make_spec(
+        uri,
+        feed,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        epochs=epochs,
+        shard=_shard(shard),
+        drop_remainder=drop_remainder,
+        prefetch=prefetch,
+        connections=connections,
+        slabs=slabs,
+        token=token,
+        timeout_s=timeout_s,
+        force_flight=force_flight,
+    )
+    import flightbridge
+
+    with flightbridge.connect(
+        uri, token=token, timeout_s=timeout_s or 60.0, force_flight=force_flight
+    ) as client:
+        info = client.feed(feed)
+        schema = client.schema(feed)
+    spec.fingerprint = info.fingerprint
+    structure = _selection.structure(list(schema.names), columns, label)
+    names = _flat_names(structure)
+    read = _elements.columns_of(schema, names, feed)
+    spec.columns.extend(names)
+    batch, cardinality = _batches(spec, info.rows)
+    try:
+        from flightbridge.tf import _source
+
+        return _source.make(
+            spec.SerializeToString(),
+            structure,
+            read,
+            batch=batch,
+            cardinality=cardinality,
+            epochs_per_pass=spec.epochs
+            if reshuffle_each_iteration and spec.shuffle_window and spec.epochs > 0
+            else 0,
+            already_sharded=shard is not None,
+        )
+    except VersionMismatchError as error:
+        if os.environ.get(FALLBACK_VARIABLE) != "1":
+            raise
+        warnings.warn(
+            f"{error}\n{FALLBACK_VARIABLE}=1: falling back to Dataset.from_generator, which is "
+            "many times slower, holds the GIL, and cannot save its position",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    from flightbridge.tf import _fallback
+
+    return _fallback.make(spec, structure, read, batch=batch, cardinality=cardinality)
+
+
+def _shard(shard: Any) -> Any:
+    if hasattr(shard, "input_pipeline_id"):  # tf.distribute.InputContext, without importing it
+        return shard.input_pipeline_id, shard.num_input_pipelines
+    return shard
+
+
+def _flat_names(structure: Any) -> list[str]:
+    # The order of tf.nest.flatten, in which a dict's keys are sorted: that of the op's outputs.
+    if isinstance(structure, tuple):
+        return [name for part in structure for name in _flat_names(part)]
+    return sorted(structure) if isinstance(structure, dict) else [structure]
+
+
+def _batches(spec: commands_pb2.ReaderSpec, feed_rows: int) -> tuple[int | None, int]:
+    """Rows of every batch (None: they vary), and batches of a pass (INFINITE: without end)."""
+    first = spec.shard * feed_rows // spec.num_shards
+    rows = (spec.shard + 1) * feed_rows // spec.num_shards - first
+    whole, rest = divmod(rows, spec.batch_size)
+    per_epoch = whole + (1 if rest and not spec.drop_remainder else 0)
+    static = spec.drop_remainder or (whole > 0 and rest == 0)
+    endless = spec.epochs < 0 and per_epoch > 0  # an empty epoch ends even an endless reader
+    cardinality = INFINITE if endless else per_epoch * max(spec.epochs, 0)
+    return (spec.batch_size if static else None), cardinality

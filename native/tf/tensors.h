@@ -1,0 +1,114 @@
+// Columns of an fb_batch as tensors: fixed width columns and row splits stay where they are,
+// strings are copied into tstring.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "flightbridge/c_api.h"
+#include "tensorflow/core/framework/allocation_description.pb.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/types.h"
+#include "tensorflow/core/platform/tstring.h"
+
+namespace flightbridge_tf {
+
+// Memory of a slab, lent to a tensor. Keeps the batch (and so the slab) until the tensor is gone.
+class SlabBuffer final : public tensorflow::TensorBuffer {
+ public:
+  SlabBuffer(fb_batch* batch, const void* data, size_t bytes)
+      : TensorBuffer(const_cast<void*>(data)), batch_(batch), bytes_(bytes) {
+    fb_batch_retain(batch_);
+  }
+  ~SlabBuffer() override { fb_batch_release(batch_); }
+
+  size_t size() const override { return bytes_; }
+  TensorBuffer* root_buffer() override { return this; }
+  void FillAllocationDescription(tensorflow::AllocationDescription* proto) const override {
+    proto->set_requested_bytes(static_cast<int64_t>(bytes_));
+    proto->set_allocator_name("flightbridge_slab");
+    proto->set_ptr(reinterpret_cast<uintptr_t>(data()));
+  }
+
+ private:
+  fb_batch* const batch_;
+  const size_t bytes_;
+};
+
+// How a column's values become tensors: the op's `layout` attribute has one per column.
+enum class Layout {
+  kDense,   // one tensor, [rows] or [rows, width]
+  kRagged,  // two tensors: values [length], row splits int64 [rows + 1]
+};
+
+inline tensorflow::DataType TensorType(int32_t dtype) {
+  switch (dtype) {
+    case FB_BOOL: return tensorflow::DT_BOOL;
+    case FB_INT8: return tensorflow::DT_INT8;
+    case FB_INT16: return tensorflow::DT_INT16;
+    case FB_INT32: return tensorflow::DT_INT32;
+    case FB_INT64: return tensorflow::DT_INT64;
+    case FB_UINT8: return tensorflow::DT_UINT8;
+    case FB_UINT16: return tensorflow::DT_UINT16;
+    case FB_UINT32: return tensorflow::DT_UINT32;
+    case FB_UINT64: return tensorflow::DT_UINT64;
+    case FB_FLOAT16: return tensorflow::DT_HALF;
+    case FB_FLOAT32: return tensorflow::DT_FLOAT;
+    case FB_FLOAT64: return tensorflow::DT_DOUBLE;
+    case FB_BYTES: return tensorflow::DT_STRING;
+    default: return tensorflow::DT_INVALID;
+  }
+}
+
+// A tensor over `data`. Eigen assumes aligned memory, so a buffer that is not gets copied.
+inline tensorflow::Tensor FixedWidthTensor(fb_batch* batch, tensorflow::DataType type,
+                                           const tensorflow::TensorShape& shape, const void* data) {
+  const size_t bytes = shape.num_elements() * tensorflow::DataTypeSize(type);
+  if (bytes == 0) return tensorflow::Tensor(type, shape);
+  if (reinterpret_cast<uintptr_t>(data) % EIGEN_MAX_ALIGN_BYTES != 0) {
+    tensorflow::Tensor copy(type, shape);
+    std::memcpy(const_cast<char*>(copy.tensor_data().data()), data, bytes);
+    return copy;
+  }
+  tensorflow::core::RefCountPtr<tensorflow::TensorBuffer> buffer(
+      new SlabBuffer(batch, data, bytes));
+  return tensorflow::Tensor(type, shape, std::move(buffer));
+}
+
+inline tensorflow::Tensor StringTensor(const fb_column& column,
+                                       const tensorflow::TensorShape& shape) {
+  tensorflow::Tensor tensor(tensorflow::DT_STRING, shape);
+  auto* const out = static_cast<tensorflow::tstring*>(tensor.data());
+  const char* const data = static_cast<const char*>(column.data);
+  const int64_t* const offsets = column.offsets;
+  for (int64_t i = 0; i < column.length; ++i) {
+    out[i].assign(data + offsets[i], offsets[i + 1] - offsets[i]);
+  }
+  return tensor;
+}
+
+// Appends the column's tensors to `out`.
+inline void AppendColumn(fb_batch* batch, const fb_column& column, Layout layout, int64_t rows,
+                         std::vector<tensorflow::Tensor>* out) {
+  tensorflow::TensorShape shape;
+  if (layout == Layout::kRagged) {
+    shape.AddDim(column.length);
+  } else {
+    shape.AddDim(rows);
+    if (column.width > 0) shape.AddDim(column.width);
+  }
+  if (column.dtype == FB_BYTES) {
+    out->push_back(StringTensor(column, shape));
+  } else {
+    out->push_back(FixedWidthTensor(batch, TensorType(column.dtype), shape, column.data));
+  }
+  if (layout == Layout::kRagged) {
+    out->push_back(FixedWidthTensor(batch, tensorflow::DT_INT64,
+                                    tensorflow::TensorShape({rows + 1}), column.row_splits));
+  }
+}
+
+}  // namespace flightbridge_tf

@@ -1,0 +1,156 @@
+"""Saving and restoring iterators: at every place, in every order, behind every transformation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import flightbridge.tf
+
+pytestmark = [pytest.mark.tf, pytest.mark.filterwarnings("default")]
+tf = pytest.importorskip("tensorflow")
+
+BATCH = 200  # 1003 rows: six elements, the last one short
+ELEMENTS = 6
+SHUFFLES = {"plain": None, "window": 128, "full": True}
+BEHIND = {
+    "source": lambda ds: ds,
+    "map": lambda ds: ds.map(lambda x: x + 0),
+    "parallel_map": lambda ds: ds.map(lambda x: x + 0, num_parallel_calls=2),
+    "prefetch": lambda ds: ds.prefetch(3),
+    "batch": lambda ds: ds.unbatch().batch(BATCH),
+    "repeat": lambda ds: ds.repeat(2),
+}
+
+
+def make(bridge, shuffle=None, seed=5, feed="plain", behind="source", symbolic=False, **kwargs):
+    dataset = flightbridge.tf.dataset(
+        bridge, feed, batch_size=BATCH, columns="id", shuffle=shuffle, seed=seed, **kwargs
+    )
+    options = tf.data.Options()
+    options.experimental_symbolic_checkpoint = symbolic
+    return BEHIND[behind](dataset).with_options(options)
+
+
+def save(iterator, directory):
+    return tf.train.Checkpoint(iterator=iterator).write(str(directory / "position"))
+
+
+def restore(dataset, path):
+    iterator = iter(dataset)
+    tf.train.Checkpoint(iterator=iterator).read(path).assert_consumed()
+    return iterator
+
+
+def take(iterator, count=None):
+    return [batch.numpy().tolist() for batch in itertools.islice(iterator, count)]
+
+
+@pytest.mark.parametrize("symbolic", [False, True], ids=["full_state", "symbolic"])
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_every_break_point(bridge, tmp_path, shuffle, behind, symbolic):
+    def dataset():
+        # A new dataset each time, as a restarted process would make it.
+        return make(bridge, SHUFFLES[shuffle], behind=behind, symbolic=symbolic)
+
+    whole = take(iter(dataset()))
+    assert len(whole) == ELEMENTS * (2 if behind == "repeat" else 1)
+    assert sorted(set(itertools.chain(*whole))) == list(range(1003))
+    # 0: unused. len(whole): fully used. len(whole) + 1: the end was seen.
+    for break_point in range(len(whole) + 2):
+        iterator = iter(dataset())
+        before = take(iterator, break_point)
+        path = save(iterator, tmp_path)
+        assert before + take(restore(dataset(), path)) == whole, break_point
+
+
+def test_restore_goes_back_in_the_same_process(bridge, tmp_path):
+    dataset = make(bridge, shuffle=True)
+    iterator = iter(dataset)
+    take(iterator, 2)
+    path = save(iterator, tmp_path)
+    rest = take(iterator)
+    assert take(restore(dataset, path)) == rest
+    assert take(restore(dataset, path)) == rest
+
+
+def test_later_iterators_go_on_as_in_the_saved_run(bridge, tmp_path):
+    first = make(bridge, shuffle=True)
+    take(iter(first))
+    second = iter(first)  # the second epoch
+    take(second, 3)
+    path = save(second, tmp_path)
+    expected = [take(second), take(iter(first))]
+    again = make(bridge, shuffle=True)
+    assert [take(restore(again, path)), take(iter(again))] == expected
+
+
+def test_several_epochs_in_one_iterator(bridge, tmp_path):
+    whole = take(iter(make(bridge, shuffle=True, epochs=3)))
+    assert len(whole) == 3 * ELEMENTS
+    for break_point in (5, 6, 7, 12, 18):
+        iterator = iter(make(bridge, shuffle=True, epochs=3))
+        before = take(iterator, break_point)
+        path = save(iterator, tmp_path)
+        assert before + take(restore(make(bridge, shuffle=True, epochs=3), path)) == whole
+
+
+def test_symbolic_state_stays_small(bridge, tmp_path):
+    iterator = iter(make(bridge, behind="prefetch", symbolic=True))
+    take(iterator, 1)
+    path = save(iterator, tmp_path)
+    size = sum(f.stat().st_size for f in tmp_path.glob("position.data*"))
+    assert size < 2_000, path
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"feed": "types"}, "feed"),
+        ({"seed": 6}, "seed"),
+        ({"shard": (0, 2)}, "num_shards"),
+        ({"shuffle": 128}, "shuffle_window"),
+    ],
+)
+def test_positions_of_another_read_are_refused(bridge, tmp_path, changed, word):
+    iterator = iter(make(bridge, shuffle=True))
+    take(iterator, 2)
+    path = save(iterator, tmp_path)
+    other = make(bridge, **({"shuffle": True} | changed))
+    with pytest.raises(tf.errors.FailedPreconditionError, match=rf"POSITION_MISMATCH.*{word}"):
+        restore(other, path)
+    # The refused iterator's dataset is as good as new.
+    assert sorted(np.concatenate(take(iter(other))))[0] == 0
+
+
+def test_position_of_the_end_is_checked_too(bridge, tmp_path):
+    iterator = iter(make(bridge))
+    take(iterator)
+    path = save(iterator, tmp_path)
+    with pytest.raises(tf.errors.FailedPreconditionError, match="POSITION_MISMATCH"):
+        restore(make(bridge, feed="types"), path)
+
+
+def test_checkpoint_manager_with_a_model(bridge, tmp_path):
+    # The usual shape of a training script: model, optimizer and position in one checkpoint.
+    weight = tf.Variable(0, dtype=tf.int64)
+    dataset = make(bridge, shuffle=True)
+
+    def manager(iterator, variable):
+        checkpoint = tf.train.Checkpoint(iterator=iterator, weight=variable)
+        return checkpoint, tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=1)
+
+    iterator = iter(dataset)
+    _, saver = manager(iterator, weight)
+    for batch in itertools.islice(iterator, 3):
+        weight.assign_add(tf.reduce_sum(batch))
+    saver.save()
+
+    resumed = tf.Variable(0, dtype=tf.int64)
+    iterator = iter(make(bridge, shuffle=True))
+    checkpoint, loader = manager(iterator, resumed)
+    checkpoint.restore(loader.latest_checkpoint)
+    for batch in iterator:
+        resumed.assign_add(tf.reduce_sum(batch))
+    assert int(resumed) == sum(range(1003))
