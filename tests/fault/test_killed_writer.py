@@ -74,7 +74,7 @@ def kill_writer(bridge, kind: str, rows: int, after: int, crc: int = 0, attempt:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         for _ in range(after + 1):
             assert writer.stdout.readline()
-        assert bridge.status().open_puts == 1
+        wait_until(lambda: bridge.status().open_puts == 1)
         writer.send_signal(signal.SIGKILL)
         assert writer.wait(timeout=20) == -signal.SIGKILL
     wait_until(lambda: bridge.status().open_puts == 0)

@@ -173,6 +173,7 @@ def mutate(rng: random.Random, messages: list) -> list[bytes]:
 def check_feed(client: fl.FlightClient, feed: str) -> None:
     """Whatever was committed must be readable and valid."""
     info = client.get_flight_info(fl.FlightDescriptor.for_path(feed), OPTIONS)
+    assert pb.FeedInfo.FromString(info.app_metadata).rows == info.total_records
     rows = 0
     for endpoint in info.endpoints:
         table = client.do_get(endpoint.ticket, OPTIONS).read_all()
@@ -231,7 +232,9 @@ def test_server_survives_mutations_and_serves_others():
         ).read_all()
         assert got == table
         status = pb.ServerStatus.FromString(
-            next(iter(client.do_action(fl.Action("flightbridge.v1.ServerStatus", b"")))).body
+            next(
+                iter(client.do_action(fl.Action("flightbridge.v1.ServerStatus", b"")))
+            ).body.to_pybytes()
         )
         assert (status.open_puts, status.open_gets) == (0, 0)
     assert sum(outcomes.values()) == ROUNDS
@@ -309,3 +312,16 @@ def test_ticket_and_action_sizes_are_limited():
         assert "at most" in answer.error.details()
         answer = wire.call("DoAction", [action("DropFeed", pb.DropFeed(feed="f" * (17 << 20)))])
         assert "at most" in answer.error.details()
+
+
+def test_names_that_are_no_utf8_are_refused_and_quoted_safely():
+    messages = with_descriptor(ipc_messages(rich_batches()), path_descriptor(b"f"))
+    bad = replace(messages[0], header=messages[0].header.replace(b"text", b"t\xffxt"))
+    assert bad != messages[0]
+    with serving() as server, Wire(server.port) as wire:
+        answer = wire.call("DoPut", [m.encode() for m in [bad, *messages[1:]]])
+        assert "not valid UTF-8" in answer.error.details()
+        assert wire.call("DoPut", [m.encode() for m in messages]).error is None
+        column = field_bytes(1, b"f") + field_bytes(3, b"\xffcolumn")
+        answer = wire.call("DoGet", [field_bytes(1, column)])
+        assert "no column '?column'" in answer.error.details()

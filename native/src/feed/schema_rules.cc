@@ -5,6 +5,7 @@
 #include <arrow/extension_type.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/api.h>
+#include <arrow/util/utf8.h>
 
 #include "flightbridge/error.h"
 
@@ -140,6 +141,11 @@ arrow::Result<std::shared_ptr<arrow::Schema>> DecodeSchema(std::string_view byte
   if (!schema.ok()) {
     return Error(Code::kInvalidArgument,
                  "the schema is not an Arrow IPC schema message: ", schema.status().message());
+  }
+  // Names go into messages and tables that must be UTF-8, and a stranger's schema need not be.
+  arrow::util::InitializeUTF8();
+  if (!arrow::util::ValidateUTF8((*schema)->ToString(/*show_metadata=*/false))) {
+    return Error(Code::kInvalidArgument, "a column's name or type in the schema is not valid UTF-8");
   }
   return schema;
 }

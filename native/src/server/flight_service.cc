@@ -6,6 +6,7 @@
 #include "server/actions_internal.h"
 #include "server/get_stream_internal.h"
 #include "server/put_handler_internal.h"
+#include "server/reply_internal.h"
 
 namespace flightbridge::server {
 
@@ -21,7 +22,7 @@ Status FlightService::ListFlights(const ServerCallContext& context, const Criter
     auto snapshot = state_->store->Find(info.feed);
     if (!snapshot.ok()) continue;  // dropped since List()
     auto flight = DescribeFlight(**snapshot);
-    if (!flight.ok()) return ToFlight(flight.status());
+    if (!flight.ok()) return Reply(flight.status());
     flights.push_back(*std::move(flight));
   }
   *listings = std::make_unique<SimpleFlightListing>(std::move(flights));
@@ -37,7 +38,7 @@ Status FlightService::GetFlightInfo(const ServerCallContext& context,
     return DescribeFlight(*snapshot);
   };
   auto described = describe();
-  if (!described.ok()) return ToFlight(described.status());
+  if (!described.ok()) return Reply(described.status());
   *info = std::make_unique<FlightInfo>(*std::move(described));
   return Status::OK();
 }
@@ -60,7 +61,7 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
     return SchemaResult::Make(*snapshot->schema);
   };
   auto found = find();
-  if (!found.ok()) return ToFlight(found.status());
+  if (!found.ok()) return Reply(found.status());
   *schema = *std::move(found);
   return Status::OK();
 }
@@ -68,7 +69,7 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
 Status FlightService::DoGet(const ServerCallContext& context, const Ticket& request,
                             std::unique_ptr<FlightDataStream>* stream) {
   auto opened = OpenGetStream(state_, request.ticket);
-  if (!opened.ok()) return ToFlight(opened.status());
+  if (!opened.ok()) return Reply(opened.status());
   *stream = *std::move(opened);
   return Status::OK();
 }
@@ -76,20 +77,20 @@ Status FlightService::DoGet(const ServerCallContext& context, const Ticket& requ
 Status FlightService::DoPut(const ServerCallContext& context,
                             std::unique_ptr<FlightMessageReader> reader,
                             std::unique_ptr<FlightMetadataWriter> writer) {
-  return ToFlight(HandlePut(state_.get(), context, reader.get(), writer.get()));
+  return Reply(HandlePut(state_.get(), context, reader.get(), writer.get()));
 }
 
 Status FlightService::DoExchange(const ServerCallContext& context,
                                  std::unique_ptr<FlightMessageReader> reader,
                                  std::unique_ptr<FlightMessageWriter> writer) {
-  return ToFlight(Error(Code::kInvalidArgument,
-                        "DoExchange is not supported: write with DoPut, read with DoGet"));
+  return Reply(Error(Code::kInvalidArgument,
+                     "DoExchange is not supported: write with DoPut, read with DoGet"));
 }
 
 Status FlightService::DoAction(const ServerCallContext& context, const Action& action,
                                std::unique_ptr<ResultStream>* result) {
   auto answer = RunAction(state_.get(), action);
-  if (!answer.ok()) return ToFlight(answer.status());
+  if (!answer.ok()) return Reply(answer.status());
   std::vector<Result> results;
   if (answer->has_value()) results.emplace_back(arrow::Buffer::FromString(**std::move(answer)));
   *result = std::make_unique<SimpleResultStream>(std::move(results));

@@ -10,7 +10,7 @@
 
 namespace flightbridge::server {
 
-// Every handler returns a status made by ToFlight(), so that its code survives the wire.
+// Every handler returns a status made by Reply(), so that its code survives the wire.
 class FlightService final : public arrow::flight::FlightServerBase {
  public:
   explicit FlightService(std::shared_ptr<ServiceState> state) : state_(std::move(state)) {}

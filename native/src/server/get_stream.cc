@@ -12,6 +12,7 @@
 #include "segment/checksum.h"
 #include "server/batch_encoder_internal.h"
 #include "server/get_plan_internal.h"
+#include "server/reply_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -46,14 +47,14 @@ class GetStream final : public arrow::flight::FlightDataStream {
     const arrow::Status status = arrow::ipc::GetSchemaPayload(
         *plan_.schema, arrow::ipc::IpcWriteOptions::Defaults(),
         arrow::ipc::DictionaryFieldMapper(*plan_.schema), &payload.ipc_message);
-    if (!status.ok()) return ToFlight(status);
+    if (!status.ok()) return Reply(status);
     return payload;
   }
 
   // A payload without metadata is the end of the stream.
   arrow::Result<FlightPayload> Next() override {
     while (ready_.empty() && range_ < plan_.ranges.size()) {
-      if (const arrow::Status status = Advance(); !status.ok()) return ToFlight(status);
+      if (const arrow::Status status = Advance(); !status.ok()) return Reply(status);
     }
     if (ready_.empty()) return FlightPayload{};
     FlightPayload payload = std::move(ready_.front());

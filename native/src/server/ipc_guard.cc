@@ -68,16 +68,22 @@ int FindSlot(dl_phdr_info* info, size_t, void* data) {
   if (!found || dynamic == nullptr) return 0;
 
   // glibc has turned these into addresses, other C libraries leave them relative.
-  const auto address = [info](ElfW(Addr) at) { return at < info->dlpi_addr ? at + info->dlpi_addr : at; };
+  const auto address = [info](ElfW(Addr) at) {
+    return at < info->dlpi_addr ? at + info->dlpi_addr : at;
+  };
   const ElfW(Rela)* relocations = nullptr;
   size_t bytes = 0;
   const ElfW(Sym)* symbols = nullptr;
   const char* strings = nullptr;
   for (; dynamic->d_tag != DT_NULL; ++dynamic) {
     switch (dynamic->d_tag) {
-      case DT_JMPREL: relocations = reinterpret_cast<const ElfW(Rela)*>(address(dynamic->d_un.d_ptr)); break;
+      case DT_JMPREL:
+        relocations = reinterpret_cast<const ElfW(Rela)*>(address(dynamic->d_un.d_ptr));
+        break;
       case DT_PLTRELSZ: bytes = dynamic->d_un.d_val; break;
-      case DT_SYMTAB: symbols = reinterpret_cast<const ElfW(Sym)*>(address(dynamic->d_un.d_ptr)); break;
+      case DT_SYMTAB:
+        symbols = reinterpret_cast<const ElfW(Sym)*>(address(dynamic->d_un.d_ptr));
+        break;
       case DT_STRTAB: strings = reinterpret_cast<const char*>(address(dynamic->d_un.d_ptr)); break;
       default: break;
     }

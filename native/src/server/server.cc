@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <arrow/flight/types.h>
+#include <arrow/util/utf8.h>
 
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
@@ -83,6 +84,7 @@ class Server::Impl {
     ARROW_ASSIGN_OR_RAISE(const auto location,
                           arrow::flight::Location::ForGrpcTcp(
                               v6 ? "[" + options.host + "]" : options.host, options.port));
+    arrow::util::InitializeUTF8();
     server::InstallIpcGuard();
     impl->service_ = std::make_unique<server::FlightService>(std::move(state));
     // Init() listens and serves on threads of gRPC's. Serve() would add signal handlers of its own.
