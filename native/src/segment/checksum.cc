@@ -20,6 +20,10 @@ namespace {
 
 constexpr uint32_t kPolynomial = 0x82f63b78;  // Castagnoli, bit-reflected
 
+// Three lanes hide the latency of three cycles of the instruction; a stripe is three of these,
+// nearly a block of CopyCrc32c().
+constexpr size_t kLongLane = 1360;
+
 // table[0] advances a CRC by one byte; table[k] by one byte followed by k zero bytes.
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
@@ -88,8 +92,6 @@ struct ZeroShift {
   }
 };
 
-// Three lanes hide the instruction's latency of three cycles; a stripe is three of these.
-constexpr size_t kLongLane = 1360;
 constexpr size_t kShortLane = 168;
 const ZeroShift<kLongLane> kShiftLong;
 const ZeroShift<kShortLane> kShiftShort;
@@ -153,6 +155,37 @@ RawFunction Raw() {
   return function;
 }
 
+#if defined(__x86_64__)
+// Stores past the cache: the target is read much later, and fetching its lines first would cost
+// half as much memory traffic again (7 against 4 GB/s, beside memcpy's 4.5, on the build machine).
+constexpr size_t kStreamFromBytes = 32 << 10;
+
+bool CanStream(const uint8_t* to, size_t bytes) {
+  return bytes >= kStreamFromBytes && reinterpret_cast<uintptr_t>(to) % 16 == 0;
+}
+
+void Stream(uint8_t* to, const uint8_t* from, size_t bytes) {
+  for (; bytes >= 64; to += 64, from += 64, bytes -= 64) {
+    const auto* source = reinterpret_cast<const __m128i*>(from);
+    auto* target = reinterpret_cast<__m128i*>(to);
+    const __m128i a = _mm_loadu_si128(source), b = _mm_loadu_si128(source + 1);
+    const __m128i c = _mm_loadu_si128(source + 2), d = _mm_loadu_si128(source + 3);
+    _mm_stream_si128(target, a);
+    _mm_stream_si128(target + 1, b);
+    _mm_stream_si128(target + 2, c);
+    _mm_stream_si128(target + 3, d);
+  }
+  std::memcpy(to, from, bytes);
+}
+
+// Streaming stores are not ordered with later ones, such as the release of a lock.
+void StreamDone() { _mm_sfence(); }
+#else
+bool CanStream(const uint8_t*, size_t) { return false; }
+void Stream(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void StreamDone() {}
+#endif
+
 template <typename T>
 uint32_t CrcOfValue(uint32_t crc, T value) {
   static_assert(std::endian::native == std::endian::little);
@@ -171,19 +204,26 @@ uint32_t Crc32cTable(uint32_t crc, const void* data, size_t bytes) {
 
 uint32_t CopyCrc32c(uint32_t crc, void* to, const void* from, size_t bytes) {
   // A block stays in the first-level cache between the checksum that loads it and the copy.
-  constexpr size_t kBlock = 3 * 1360 * 3;
+  // Whole cache lines, so that streaming stores never write half of one.
+  constexpr size_t kBlock = 4096;
   const RawFunction raw = Raw();
   const auto* source = static_cast<const uint8_t*>(from);
   auto* target = static_cast<uint8_t*>(to);
+  const bool stream = CanStream(target, bytes);
   crc = ~crc;
   while (bytes > 0) {
     const size_t block = bytes < kBlock ? bytes : kBlock;
     crc = raw(crc, source, block);
-    std::memcpy(target, source, block);
+    if (stream) {
+      Stream(target, source, block);
+    } else {
+      std::memcpy(target, source, block);
+    }
     source += block;
     target += block;
     bytes -= block;
   }
+  if (stream) StreamDone();
   return ~crc;
 }
 

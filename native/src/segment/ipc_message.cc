@@ -65,6 +65,7 @@ class Flatbuffer {
     ARROW_ASSIGN_OR_RAISE(const auto count, Read<uint32_t>(at));
     if (count == 0) return std::span<const T>{};  // an empty vector lies anywhere
     const int64_t begin = at + 4;
+    if (count == 0) return std::span<const T>{};
     if (begin % static_cast<int64_t>(alignof(T)) != 0) return Damaged("a vector is not aligned");
     if (count > (size_ - begin) / static_cast<int64_t>(sizeof(T))) {
       return Damaged("a vector is longer than the message");
