@@ -1,0 +1,122 @@
+// Record batches made ready for the gather kernels: types resolved, pointers taken, once per batch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <arrow/buffer.h>
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+#include <arrow/type.h>
+
+#include "batch/layout.h"
+#include "plan/random.h"
+#include "plan/rows.h"
+
+namespace flightbridge::batch {
+
+// A validity bitmap; `bits` is nullptr where nothing is null.
+struct Validity {
+  const uint8_t* bits = nullptr;
+  int64_t offset = 0;
+};
+
+// The values of an array without nesting. Pointers are shifted: value 0 is the array's first.
+struct Values {
+  enum class Kind { kBits, kFixed, kBytes32, kBytes64, kFixedBytes, kViews };
+  Kind kind = Kind::kFixed;
+  int64_t item_bytes = 0;            // kFixed, kFixedBytes
+  const uint8_t* data = nullptr;     // kBits: the bitmap, not shifted
+  int64_t bit_offset = 0;            // kBits
+  const int32_t* offsets32 = nullptr;
+  const int64_t* offsets64 = nullptr;
+  const arrow::BinaryViewType::c_type* views = nullptr;
+  const std::shared_ptr<arrow::Buffer>* view_buffers = nullptr;
+  Validity validity;
+
+  // First byte of value i in `data`; i may be one past the last. For all kinds but kViews, kBits.
+  int64_t ByteBegin(int64_t i) const {
+    switch (kind) {
+      case Kind::kBytes32: return offsets32[i];
+      case Kind::kBytes64: return offsets64[i];
+      default: return i * item_bytes;
+    }
+  }
+};
+
+// One column. Row r has the values [ValueBegin(r), ValueBegin(r + 1)).
+struct ChunkColumn {
+  Values values;
+  int64_t width = 1;                   // values of a row, where lists have none of their own
+  const int32_t* list_offsets32 = nullptr;
+  const int64_t* list_offsets64 = nullptr;
+  Validity list_validity;              // of the lists themselves
+
+  int64_t ValueBegin(int64_t row) const {
+    if (list_offsets32 != nullptr) return list_offsets32[row];
+    if (list_offsets64 != nullptr) return list_offsets64[row];
+    return row * width;
+  }
+  bool may_have_nulls() const {
+    return values.validity.bits != nullptr || list_validity.bits != nullptr;
+  }
+};
+
+struct Chunk {
+  std::vector<std::shared_ptr<arrow::Array>> owners;
+  std::vector<ChunkColumn> columns;
+  int64_t rows = 0;
+  std::vector<plan::Interval> global;  // where its rows lie in the feed
+
+  int64_t GlobalRow(int64_t row) const;
+};
+
+// Takes the columns of `layouts` from `batch` by name. SCHEMA_MISMATCH where a column is missing
+// or has another type than the layout was made from.
+arrow::Result<std::unique_ptr<Chunk>> MakeChunk(const arrow::RecordBatch& batch,
+                                                const std::vector<ColumnLayout>& layouts);
+
+struct RowRef {
+  uint32_t chunk = 0;
+  uint32_t row = 0;
+};
+
+// Chunks that rows are picked from together: a shuffle window, or a single chunk. Immutable once
+// shared.
+class ChunkTable {
+ public:
+  ChunkTable(std::vector<std::unique_ptr<Chunk>> chunks, size_t num_columns);
+
+  // Permutes all rows of all chunks into order().
+  void Shuffle(plan::Random random);
+  // Every row once, shuffled; empty before Shuffle().
+  const std::vector<RowRef>& order() const { return order_; }
+
+  const Chunk& chunk(size_t i) const { return *chunks_[i]; }
+  size_t size() const { return chunks_.size(); }
+  int64_t rows() const { return rows_; }
+  bool may_have_nulls(size_t column) const { return columns_[column].nulls; }
+  // data pointers of a column, by chunk.
+  const uint8_t* const* bases(size_t column) const { return columns_[column].bases.data(); }
+
+ private:
+  struct Column {
+    bool nulls = false;
+    std::vector<const uint8_t*> bases;
+  };
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<Column> columns_;
+  std::vector<RowRef> order_;
+  int64_t rows_ = 0;
+};
+
+// Some rows of a table, in the order they go into a batch.
+struct Part {
+  std::shared_ptr<const ChunkTable> table;
+  const RowRef* rows = nullptr;  // nullptr: rows [first, first + count) of chunk 0
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
+}  // namespace flightbridge::batch

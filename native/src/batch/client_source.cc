@@ -1,0 +1,57 @@
+// Sources that are connections of a Client.
+#include <utility>
+
+#include "batch/source.h"
+#include "feed/local_registry.h"
+#include "flightbridge/error.h"
+
+namespace flightbridge {
+
+// Weak: gives way to the client's own definition as soon as that is in the tree.
+__attribute__((weak)) arrow::Result<std::unique_ptr<Client>> Client::Connect(
+    const ClientOptions& options) {
+  return Error(Code::kUnavailable, options.uri, ": this build has no client");
+}
+
+}  // namespace flightbridge
+
+namespace flightbridge::batch {
+namespace {
+
+class ClientSource : public Source {
+ public:
+  ClientSource(std::unique_ptr<Client> client, std::string feed)
+      : client_(std::move(client)), feed_(std::move(feed)) {}
+
+  arrow::Result<proto::FeedInfo> DescribeFeed() override { return client_->DescribeFeed(feed_); }
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetSchema() override {
+    return client_->GetSchema(feed_);
+  }
+  arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
+    return client_->OpenGet(ticket);
+  }
+
+ private:
+  const std::unique_ptr<Client> client_;
+  const std::string feed_;
+};
+
+}  // namespace
+
+ConnectFn ConnectTo(const proto::ReaderSpec& spec) {
+  ClientOptions options;
+  options.uri = spec.uri;
+  options.token = spec.token;
+  if (spec.timeout_s > 0) options.timeout_s = spec.timeout_s;
+  options.force_flight = spec.force_flight;
+  return [options, feed = spec.feed]() -> arrow::Result<std::unique_ptr<Source>> {
+    ARROW_ASSIGN_OR_RAISE(auto client, Client::Connect(options));
+    return std::make_unique<ClientSource>(std::move(client), feed);
+  };
+}
+
+bool IsLocal(const proto::ReaderSpec& spec) {
+  return !spec.force_flight && feed::FindLocal(spec.uri) != nullptr;
+}
+
+}  // namespace flightbridge::batch

@@ -1,0 +1,254 @@
+#include "batch/fetcher.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <utility>
+
+#include <arrow/record_batch.h>
+#include <arrow/util/byte_size.h>
+
+#include "flightbridge/error.h"
+
+namespace flightbridge::batch {
+namespace {
+
+constexpr std::chrono::milliseconds kReconnectPause{200};
+
+arrow::Status Cancelled() { return Error(Code::kCancelled, "the reader was cancelled"); }
+
+// The part of `intervals` that follows `skip` rows, at most `rows` of it.
+std::vector<plan::Interval> Cut(const std::vector<plan::Interval>& intervals, int64_t skip,
+                                int64_t rows) {
+  std::vector<plan::Interval> out;
+  for (const plan::Interval& i : intervals) {
+    if (rows == 0) break;
+    if (skip >= i.rows()) {
+      skip -= i.rows();
+      continue;
+    }
+    const int64_t taken = std::min(i.rows() - skip, rows);
+    out.push_back({i.begin + skip, i.begin + skip + taken});
+    rows -= taken;
+    skip = 0;
+  }
+  return out;
+}
+
+}  // namespace
+
+Fetcher::Fetcher(ConnectFn connect, std::unique_ptr<Source> first, const proto::FeedInfo& feed,
+                 std::vector<ColumnLayout> layouts, std::shared_ptr<const plan::FeedRows> rows,
+                 plan::Schedule schedule, const FetchOptions& options)
+    : connect_(std::move(connect)),
+      feed_(feed.feed),
+      fingerprint_(feed.fingerprint),
+      layouts_(std::move(layouts)),
+      rows_(std::move(rows)),
+      options_(options),
+      schedule_(std::move(schedule)) {
+  for (int64_t i = 0; i < options_.connections; ++i) {
+    auto connection = std::make_unique<Connection>();
+    connection->feed_id = feed.feed_id;
+    if (i == 0) connection->source = std::move(first);
+    connections_.push_back(std::move(connection));
+  }
+  for (const auto& connection : connections_) {
+    threads_.emplace_back(&Fetcher::Work, this, connection.get());
+  }
+}
+
+Fetcher::~Fetcher() {
+  Cancel();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Fetcher::Cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  for (const auto& connection : connections_) {
+    if (connection->stream != nullptr) connection->stream->Cancel();
+  }
+  filled_.notify_all();
+  drained_.notify_all();
+}
+
+arrow::Result<const plan::Unit*> Fetcher::NextUnit() {
+  std::unique_lock lock(mutex_);
+  if (at_front_) {
+    units_.pop_front();
+    at_front_ = false;
+    drained_.notify_all();
+  }
+  filled_.wait(lock, [&] { return cancelled_ || !units_.empty() || scheduled_all_; });
+  if (cancelled_) return Cancelled();
+  if (units_.empty()) return nullptr;
+  at_front_ = true;
+  return &units_.front()->unit;
+}
+
+arrow::Result<std::unique_ptr<Chunk>> Fetcher::NextChunk() {
+  std::unique_lock lock(mutex_);
+  Active& front = *units_.front();
+  filled_.wait(lock, [&] { return cancelled_ || !front.ready.empty() || front.done; });
+  if (cancelled_) return Cancelled();
+  if (front.ready.empty()) {
+    if (!front.status.ok()) return front.status;
+    return nullptr;
+  }
+  Ready ready = std::move(front.ready.front());
+  front.ready.pop_front();
+  ahead_bytes_ -= ready.bytes;
+  drained_.notify_all();
+  return std::move(ready.chunk);
+}
+
+void Fetcher::Work(Connection* connection) {
+  while (const std::shared_ptr<Active> active = StartUnit()) {
+    arrow::Status status;
+    try {
+      status = FetchUnit(connection, active);
+    } catch (const std::exception& e) {
+      status = Error(Code::kResourceExhausted, "a connection stopped: ", e.what());
+    }
+    const std::lock_guard lock(mutex_);
+    failed_ |= !status.ok();
+    active->status = std::move(status);
+    active->done = true;
+    filled_.notify_one();
+  }
+}
+
+std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
+  std::unique_lock lock(mutex_);
+  drained_.wait(lock, [&] {
+    return cancelled_ || failed_ || scheduled_all_ || units_.empty() ||
+           ahead_bytes_ < options_.prefetch_bytes;
+  });
+  if (cancelled_ || failed_ || scheduled_all_) return nullptr;
+  std::optional<plan::Unit> unit = schedule_.Next();
+  if (!unit) {
+    scheduled_all_ = true;
+    filled_.notify_one();
+    drained_.notify_all();
+    return nullptr;
+  }
+  auto active = std::make_shared<Active>();
+  active->unit = *std::move(unit);
+  units_.push_back(active);
+  filled_.notify_one();
+  return active;
+}
+
+// Fetches every row of the unit. A server that went away is asked again for the rows that are
+// missing, once; rows that arrive earn another try.
+arrow::Status Fetcher::FetchUnit(Connection* connection, const std::shared_ptr<Active>& active) {
+  int64_t received = 0;
+  int64_t received_before = -1;
+  for (;;) {
+    arrow::Status status = Stream(connection, active, &received);
+    if (CodeOf(status) != Code::kUnavailable || received == received_before) return status;
+    received_before = received;
+    ARROW_RETURN_NOT_OK(Reconnect(connection));
+  }
+}
+
+arrow::Status Fetcher::Reconnect(Connection* connection) {
+  {
+    std::unique_lock lock(mutex_);
+    if (drained_.wait_for(lock, kReconnectPause, [&] { return cancelled_; })) return Cancelled();
+  }
+  ARROW_ASSIGN_OR_RAISE(connection->source, connect_());
+  ARROW_ASSIGN_OR_RAISE(const proto::FeedInfo info, connection->source->DescribeFeed());
+  if (info.fingerprint != fingerprint_) {
+    return Error(Code::kFailedPrecondition, "feed '", feed_,
+                 "' was written again while it was read: start over");
+  }
+  connection->feed_id = info.feed_id;
+  return arrow::Status::OK();
+}
+
+arrow::Status Fetcher::Stream(Connection* connection, const std::shared_ptr<Active>& active,
+                              int64_t* received) {
+  if (connection->source == nullptr) {
+    ARROW_ASSIGN_OR_RAISE(connection->source, connect_());
+  }
+  ARROW_ASSIGN_OR_RAISE(
+      const std::unique_ptr<GetStream> stream,
+      connection->source->OpenGet(TicketFor(active->unit, *received, connection->feed_id)));
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancelled_) return Cancelled();
+    connection->stream = stream.get();
+  }
+  arrow::Status status;
+  while (status.ok() && WaitForRoom(*active)) {
+    auto batch = stream->Next();
+    if (!batch.ok()) {
+      status = batch.status();
+    } else if (*batch == nullptr) {
+      break;
+    } else {
+      status = Deliver(**batch, active, received);
+    }
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    connection->stream = nullptr;
+    if (cancelled_) return Cancelled();
+  }
+  if (status.ok() && *received < active->unit.rows) {
+    return Error(Code::kDataLoss, "feed '", feed_, "': the server ended a stream after ", *received,
+                 " of ", active->unit.rows, " rows");
+  }
+  return status;
+}
+
+// False once cancelled.
+bool Fetcher::WaitForRoom(const Active& active) {
+  std::unique_lock lock(mutex_);
+  drained_.wait(lock, [&] {
+    return cancelled_ || ahead_bytes_ < options_.prefetch_bytes ||
+           (units_.front().get() == &active && active.ready.empty());
+  });
+  return !cancelled_;
+}
+
+arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
+                               const std::shared_ptr<Active>& active, int64_t* received) {
+  if (batch.num_rows() == 0) return arrow::Status::OK();
+  if (batch.num_rows() > active->unit.rows - *received) {
+    return Error(Code::kDataLoss, "feed '", feed_, "': the server sent ",
+                 *received + batch.num_rows(), " rows where ", active->unit.rows, " were asked for");
+  }
+  ARROW_RETURN_NOT_OK(batch.Validate());
+  ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(batch));
+  Ready ready;
+  ARROW_ASSIGN_OR_RAISE(ready.chunk, MakeChunk(batch, layouts_));
+  ready.chunk->global = Cut(active->unit.intervals, *received, batch.num_rows());
+  ready.bytes = bytes;
+  *received += batch.num_rows();
+  const std::lock_guard lock(mutex_);
+  ahead_bytes_ += ready.bytes;
+  active->ready.push_back(std::move(ready));
+  filled_.notify_one();
+  return arrow::Status::OK();
+}
+
+proto::GetTicket Fetcher::TicketFor(const plan::Unit& unit, int64_t received,
+                                    uint64_t feed_id) const {
+  proto::GetTicket ticket;
+  ticket.feed = feed_;
+  ticket.feed_id = feed_id;
+  for (const ColumnLayout& layout : layouts_) ticket.columns.push_back(layout.name);
+  std::vector<plan::Range> ranges;
+  for (const plan::Interval& rows : Cut(unit.intervals, received, unit.rows - received)) {
+    rows_->AppendRanges(rows, &ranges);
+  }
+  for (const plan::Range& range : ranges) {
+    ticket.ranges.push_back({range.partition, range.row_begin, range.row_end});
+  }
+  return ticket;
+}
+
+}  // namespace flightbridge::batch

@@ -1,0 +1,91 @@
+// The reader: a feed's rows as assembled batches, sharded, shuffled, resumable, read ahead.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <arrow/result.h>
+#include <arrow/status.h>
+
+#include "batch/batch.h"
+#include "batch/fetcher.h"
+#include "batch/layout.h"
+#include "batch/ready_queue.h"
+#include "batch/slab.h"
+#include "batch/source.h"
+#include "flightbridge/export.h"
+#include "flightbridge/proto/commands.h"
+#include "plan/position.h"
+#include "plan/rows.h"
+#include "plan/schedule.h"
+
+namespace flightbridge::batch {
+
+// Next() is for one thread at a time; Cancel() and position() for any. The destructor stops all
+// threads. Batches outlive the reader.
+class FB_EXPORT Reader {
+ public:
+  // Describes the feed and checks it, the columns and every setting; reads nothing yet.
+  static arrow::Result<std::unique_ptr<Reader>> Open(const proto::ReaderSpec& spec,
+                                                     ConnectFn connect, bool local);
+  ~Reader();
+
+  const std::vector<ColumnLayout>& layouts() const { return layouts_; }
+
+  // Continues from `position`. Before the first Next() only.
+  arrow::Status Seek(const proto::Position& position);
+  // nullptr at the end of the last epoch. Errors come after every complete batch before them.
+  arrow::Result<BatchPtr> Next();
+  // Waits until Next() would not block, at most `timeout`; false when it still would.
+  bool WaitFor(std::chrono::milliseconds timeout);
+  // Of the row behind the batch that Next() returned last.
+  proto::Position position() const;
+  void Cancel();
+
+ private:
+  Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local);
+
+  arrow::Status Describe();
+  void Start();
+  void Run();
+  arrow::Status AssembleAll();
+  arrow::Status TakeUnit(const plan::Unit& unit);
+  arrow::Status Add(Part part);
+  arrow::Status Emit();
+  plan::ScheduleSpec MakeScheduleSpec() const;
+
+  const proto::ReaderSpec spec_;
+  const ConnectFn connect_;
+  const int64_t connections_;
+  const int64_t prefetch_bytes_;
+  const size_t slabs_;
+  std::unique_ptr<Source> source_;  // of Open(), until the fetcher takes it
+  proto::FeedInfo feed_;
+  std::vector<ColumnLayout> layouts_;
+  std::shared_ptr<const plan::FeedRows> rows_;
+  plan::PositionContext context_;
+  std::shared_ptr<SlabPool> pool_;
+  ReadyQueue queue_;
+
+  mutable std::mutex mutex_;
+  int64_t epoch_ = 0;  // of position()
+  int64_t cursor_ = 0;
+  bool started_ = false;
+  bool cancelled_ = false;
+  std::unique_ptr<Fetcher> fetcher_;
+  std::thread assembler_;
+
+  // The assembler's own.
+  std::vector<Part> parts_;  // of the batch being filled
+  int64_t filled_rows_ = 0;
+  int64_t batch_epoch_ = 0;
+  int64_t batch_cursor_ = 0;
+  std::vector<std::unique_ptr<Chunk>> window_;
+};
+
+}  // namespace flightbridge::batch

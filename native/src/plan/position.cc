@@ -1,0 +1,87 @@
+#include "plan/position.h"
+
+#include <cinttypes>
+#include <cstdio>
+
+#include "flightbridge/error.h"
+
+namespace flightbridge::plan {
+namespace {
+
+std::string Hex(uint64_t value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%016" PRIx64, value);
+  return text;
+}
+
+template <typename T>
+arrow::Status Differs(const char* field, const T& saved, const T& here, const char* remedy) {
+  return Error(Code::kPositionMismatch, "position has ", field, "=", saved, ", this reader has ",
+               field, "=", here, ": ", remedy);
+}
+
+}  // namespace
+
+proto::Position MakePosition(const PositionContext& context, int64_t epoch, int64_t cursor) {
+  proto::Position position;
+  position.format = kPositionFormat;
+  position.feed = context.feed;
+  position.fingerprint = context.fingerprint;
+  position.schema_hash = context.schema_hash;
+  position.shard = context.order.shard;
+  position.num_shards = context.order.num_shards;
+  position.shuffle_window = context.order.window;
+  position.seed = context.order.seed;
+  position.epoch = epoch;
+  position.cursor = cursor;
+  return position;
+}
+
+arrow::Status VerifyPosition(const proto::Position& position, const PositionContext& context) {
+  const OrderSpec& order = context.order;
+  if (position.format != kPositionFormat) {
+    return Differs("format", position.format, kPositionFormat,
+                   "it was saved by another version of flightbridge; restore it with that version");
+  }
+  if (position.feed != context.feed) {
+    return Differs("feed", position.feed, context.feed, "read the feed that the position is of");
+  }
+  if (position.schema_hash != context.schema_hash) {
+    return Differs("schema_hash", Hex(position.schema_hash), Hex(context.schema_hash),
+                   "the feed was written again with another schema; start from the beginning");
+  }
+  if (position.fingerprint != context.fingerprint) {
+    return Differs("fingerprint", Hex(position.fingerprint), Hex(context.fingerprint),
+                   "the feed was written again with other rows; start from the beginning, or "
+                   "write the old rows again");
+  }
+  if (position.num_shards != order.num_shards) {
+    return Differs("num_shards", position.num_shards, order.num_shards,
+                   "read with the shard count that the position was saved with");
+  }
+  if (position.shard != order.shard) {
+    return Differs("shard", position.shard, order.shard,
+                   "restore each shard from its own position");
+  }
+  if (position.shuffle_window != order.window) {
+    return Differs("shuffle_window", position.shuffle_window, order.window,
+                   "read with the shuffle window that the position was saved with");
+  }
+  if (order.shuffled() && position.seed != order.seed) {
+    return Differs("seed", position.seed, order.seed,
+                   "read with the seed that the position was saved with");
+  }
+  if (position.epoch < 0 || (context.epochs >= 0 && position.epoch >= context.epochs)) {
+    return Error(Code::kPositionMismatch, "position has epoch=", position.epoch,
+                 ", this reader has epochs=", context.epochs, ": give at least epochs=",
+                 position.epoch + 1, " to continue from it");
+  }
+  if (position.cursor < 0 || position.cursor > context.shard_rows) {
+    return Error(Code::kPositionMismatch, "position has cursor=", position.cursor,
+                 ", this reader's shard has ", context.shard_rows,
+                 " rows: the position is damaged; start from the beginning");
+  }
+  return arrow::Status::OK();
+}
+
+}  // namespace flightbridge::plan

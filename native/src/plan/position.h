@@ -1,0 +1,34 @@
+// Positions: from which row a reader continues, and whether a saved one may be used here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <arrow/status.h>
+
+#include "flightbridge/export.h"
+#include "flightbridge/proto/commands.h"
+#include "plan/order.h"
+
+namespace flightbridge::plan {
+
+inline constexpr uint32_t kPositionFormat = 1;
+
+// What a position is checked against.
+struct PositionContext {
+  std::string feed;
+  uint64_t fingerprint = 0;
+  uint64_t schema_hash = 0;
+  OrderSpec order;
+  int64_t epochs = 1;  // -1: without end
+  int64_t shard_rows = 0;
+};
+
+FB_EXPORT proto::Position MakePosition(const PositionContext& context, int64_t epoch,
+                                       int64_t cursor);
+
+// POSITION_MISMATCH names the first field that differs, both values, and the remedy.
+FB_EXPORT arrow::Status VerifyPosition(const proto::Position& position,
+                                       const PositionContext& context);
+
+}  // namespace flightbridge::plan

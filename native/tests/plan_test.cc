@@ -1,0 +1,362 @@
+// Sharding, order, schedule and positions: pure functions, so properties over many random cases.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "flightbridge/error.h"
+#include "plan/order.h"
+#include "plan/position.h"
+#include "plan/random.h"
+#include "plan/rows.h"
+#include "plan/schedule.h"
+
+namespace flightbridge::plan {
+namespace {
+
+// Known answers published with the generator (Random123, kat_vectors).
+TEST(Random, PhiloxKnownAnswers) {
+  EXPECT_EQ(Philox4x32({0, 0, 0, 0}, 0, 0),
+            (PhiloxBlock{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, 0xffffffff, 0xffffffff),
+            (PhiloxBlock{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0),
+            (PhiloxBlock{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Random, BelowIsUniformForABoundThatDoesNotDivide) {
+  Random random(7, 1);
+  constexpr uint32_t kBound = 3'000'000'000;  // a biased draw favours the low third two to one
+  int low = 0;
+  constexpr int kDraws = 60'000;
+  for (int i = 0; i < kDraws; ++i) {
+    const uint32_t value = random.Below(kBound);
+    ASSERT_LT(value, kBound);
+    low += value < kBound / 3;
+  }
+  EXPECT_NEAR(low, kDraws / 3, 5 * std::sqrt(kDraws * 2.0 / 9));
+}
+
+TEST(Rows, ShardsCoverEveryRowOnce) {
+  std::mt19937_64 rng(1);
+  for (int round = 0; round < 200; ++round) {
+    const int64_t rows = static_cast<int64_t>(rng() % 1000);
+    const int64_t shards = 1 + static_cast<int64_t>(rng() % 40);
+    int64_t next = 0;
+    for (int64_t i = 0; i < shards; ++i) {
+      const Interval shard = ShardInterval(rows, i, shards);
+      EXPECT_EQ(shard.begin, next);
+      EXPECT_LE(std::abs(shard.rows() - rows / shards), 1);
+      next = shard.end;
+    }
+    EXPECT_EQ(next, rows);
+  }
+}
+
+TEST(Rows, ShardsOfHugeFeedsDoNotOverflow) {
+  constexpr int64_t kRows = int64_t{1} << 60;
+  EXPECT_EQ(ShardInterval(kRows, 999, 1000).end, kRows);
+  EXPECT_EQ(ShardInterval(kRows, 1, 1000).begin, kRows / 1000);
+}
+
+TEST(Rows, RangesFollowPartitionsAscending) {
+  const FeedRows feed({{7, 10}, {2, 5}, {4, 0}, {9, 3}});
+  EXPECT_EQ(feed.rows(), 18);
+  std::vector<Range> ranges;
+  feed.AppendRanges({3, 17}, &ranges);
+  EXPECT_EQ(ranges, (std::vector<Range>{{2, 3, 5}, {7, 0, 10}, {9, 0, 2}}));
+  EXPECT_EQ(feed.Locate(4), (Range{2, 4, 5}));
+  EXPECT_EQ(feed.Locate(5), (Range{7, 0, 1}));
+  EXPECT_EQ(feed.BoundaryBefore(14), 5);
+  EXPECT_EQ(feed.BoundaryBefore(18), 18);
+  ranges.clear();
+  feed.AppendRanges({5, 5}, &ranges);
+  EXPECT_TRUE(ranges.empty());
+}
+
+TEST(Order, ChunksKeepTheirBounds) {
+  for (int64_t window : {1, 7, 64, 100, 2048, 5000, 65536, 1 << 20}) {
+    const int64_t rows = ChunkRows(window, 1 << 24);
+    EXPECT_GE(rows, 4);  // 2^24 rows in at most 2^22 chunks
+    EXPECT_LE(rows, 8192);
+    if (window >= 64) EXPECT_GE(window / rows, 8) << window;
+  }
+  EXPECT_EQ(ChunkRows(65536, 1 << 24), 4096);
+  EXPECT_EQ(ChunkRows(5000, 1 << 24), 256);
+  EXPECT_EQ(ChunkRows(1000, 1 << 24), 64);
+}
+
+TEST(Order, EveryRowExactlyOnceForAnyShardCount) {
+  std::mt19937_64 rng(2);
+  for (int round = 0; round < 150; ++round) {
+    const int64_t rows = static_cast<int64_t>(rng() % 5000);
+    OrderSpec spec;
+    spec.num_shards = 1 + static_cast<int64_t>(rng() % 7);
+    spec.window = std::array<int64_t, 6>{0, -1, 1, 100, 700, 3000}[rng() % 6];
+    spec.seed = rng();
+    std::vector<int64_t> all;
+    for (spec.shard = 0; spec.shard < spec.num_shards; ++spec.shard) {
+      const auto part = EpochOrder(spec, rows, static_cast<int64_t>(rng() % 3));
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    std::sort(all.begin(), all.end());
+    std::vector<int64_t> expected(rows);
+    std::iota(expected.begin(), expected.end(), 0);
+    ASSERT_EQ(all, expected) << "rows " << rows << " window " << spec.window;
+  }
+}
+
+TEST(Order, WindowsAreNearTheirSizeAndMixTheWholeShard) {
+  const OrderSpec spec{.window = 4096, .seed = 5};
+  const ShuffledEpoch epoch(spec, {0, 100'000}, 0);
+  EXPECT_GT(epoch.num_windows(), 20);
+  for (int64_t w = 0; w < epoch.num_windows(); ++w) {
+    EXPECT_LE(epoch.WindowRows(w), 4096);
+    EXPECT_GE(epoch.WindowRows(w), 3000);
+    const auto intervals = epoch.WindowIntervals(w);
+    EXPECT_GT(intervals.back().end - intervals.front().begin, 50'000);
+  }
+}
+
+TEST(Order, CursorFindsItsWindow) {
+  const ShuffledEpoch epoch({.window = 300, .seed = 1}, {50, 5050}, 2);
+  for (int64_t cursor = 0; cursor < 5000; ++cursor) {
+    const int64_t w = epoch.WindowOf(cursor);
+    EXPECT_LE(epoch.WindowStart(w), cursor);
+    EXPECT_LT(cursor, epoch.WindowStart(w) + epoch.WindowRows(w));
+  }
+}
+
+// These orders are promised for ever: a saved position means nothing under another order.
+TEST(Order, GoldenOrders) {
+  EXPECT_EQ(EpochOrder({.window = -1, .seed = 0}, 12, 0),
+            (std::vector<int64_t>{4, 9, 7, 1, 2, 8, 11, 6, 5, 0, 10, 3}));
+  EXPECT_EQ(EpochOrder({.window = -1, .seed = 0}, 12, 1),
+            (std::vector<int64_t>{1, 8, 5, 9, 4, 2, 10, 7, 3, 6, 0, 11}));
+  EXPECT_EQ(EpochOrder({.window = 8, .seed = 42}, 20, 0),
+            (std::vector<int64_t>{17, 12, 11, 5, 3, 18, 4, 9, 19, 15, 6, 7, 1, 13, 16, 8, 14, 10, 2, 0}));
+  EXPECT_EQ(EpochOrder({.shard = 1, .num_shards = 3, .window = -1, .seed = 9}, 30, 4),
+            (std::vector<int64_t>{14, 18, 12, 17, 19, 16, 15, 11, 13, 10}));
+}
+
+TEST(Order, EpochsSeedsAndShardsDiffer) {
+  const OrderSpec spec{.window = -1, .seed = 3};
+  const auto base = EpochOrder(spec, 1000, 0);
+  EXPECT_EQ(EpochOrder(spec, 1000, 0), base);
+  EXPECT_NE(EpochOrder(spec, 1000, 1), base);
+  EXPECT_NE(EpochOrder({.window = -1, .seed = 4}, 1000, 0), base);
+  // Shards of equal size must not be permuted alike.
+  auto left = EpochOrder({.shard = 0, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
+  auto right = EpochOrder({.shard = 1, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
+  for (int64_t& row : right) row -= 500;
+  EXPECT_NE(left, right);
+}
+
+// Where a row lands must not depend on where it was: counts over a grid, chi-square with 99
+// degrees of freedom; 1 in 10,000 good shuffles is above 160.
+void ExpectWellMixed(int64_t window, int64_t rows, int epochs) {
+  constexpr int kCells = 10;
+  double counts[kCells][kCells] = {};
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    const auto order = EpochOrder({.window = window, .seed = 11}, rows, epoch);
+    for (int64_t i = 0; i < rows; ++i) ++counts[i * kCells / rows][order[i] * kCells / rows];
+  }
+  const double expected = static_cast<double>(rows) * epochs / (kCells * kCells);
+  double chi2 = 0;
+  for (const auto& line : counts) {
+    for (const double count : line) chi2 += (count - expected) * (count - expected) / expected;
+  }
+  EXPECT_LT(chi2, 160) << "window " << window;
+  EXPECT_GT(chi2, 30) << "too even to be random";
+}
+
+TEST(Order, WholeShardShuffleIsWellMixed) { ExpectWellMixed(-1, 1000, 100); }
+
+TEST(Order, NeighboursAreSeparatedByAWindow) {
+  const auto order = EpochOrder({.window = 1024, .seed = 1}, 20'000, 0);
+  int64_t neighbours = 0;
+  for (size_t i = 1; i < order.size(); ++i) neighbours += order[i] == order[i - 1] + 1;
+  EXPECT_LT(neighbours, 60);  // about one in a thousand by chance
+}
+
+// ---- schedule ------------------------------------------------------------------------------
+
+// Every row that the units hand out, in order, the way the reader takes them.
+std::vector<int64_t> Play(Schedule& schedule, size_t limit) {
+  std::vector<int64_t> out;
+  std::vector<int64_t> group;
+  while (auto unit = schedule.Next()) {
+    int64_t rows = 0;
+    for (const Interval& i : unit->intervals) {
+      rows += i.rows();
+      for (int64_t row = i.begin; row < i.end; ++row) group.push_back(row);
+    }
+    EXPECT_EQ(rows, unit->rows);
+    if (!unit->group_end) continue;
+    if (unit->shuffle) Shuffle(std::span(group), *unit->shuffle);
+    out.insert(out.end(), group.begin() + unit->skip, group.begin() + unit->skip + unit->take);
+    group.clear();
+    if (out.size() >= limit) break;
+  }
+  return out;
+}
+
+struct Case {
+  ScheduleSpec spec;
+  std::shared_ptr<const FeedRows> feed;
+};
+
+Case RandomCase(std::mt19937_64& rng) {
+  Case c;
+  std::vector<PartitionRows> partitions;
+  const int64_t n = static_cast<int64_t>(rng() % 6);
+  for (int64_t p = 0; p < n; ++p) partitions.push_back({p * 3, static_cast<int64_t>(rng() % 300)});
+  c.feed = std::make_shared<const FeedRows>(partitions);
+  c.spec.order.num_shards = 1 + static_cast<int64_t>(rng() % 3);
+  c.spec.order.shard = static_cast<int64_t>(rng() % c.spec.order.num_shards);
+  c.spec.order.window = std::array<int64_t, 5>{0, 0, -1, 50, 128}[rng() % 5];
+  c.spec.order.seed = rng() % 4;
+  c.spec.epochs = 1 + static_cast<int64_t>(rng() % 3);
+  c.spec.batch_size = 1 + static_cast<int64_t>(rng() % 40);
+  c.spec.drop_remainder = rng() % 2 == 0;
+  c.spec.unit_rows = 1 + static_cast<int64_t>(rng() % 100);
+  c.spec.units_per_window = 1 + static_cast<int64_t>(rng() % 4);
+  c.spec.min_unit_rows = 1 + static_cast<int64_t>(rng() % 50);
+  return c;
+}
+
+std::vector<int64_t> Expected(const Case& c, int64_t epoch, int64_t cursor) {
+  std::vector<int64_t> all;
+  for (; epoch < c.spec.epochs; ++epoch, cursor = 0) {
+    const auto order = EpochOrder(c.spec.order, c.feed->rows(), epoch);
+    int64_t take = static_cast<int64_t>(order.size()) - cursor;
+    if (c.spec.drop_remainder) take -= take % c.spec.batch_size;
+    all.insert(all.end(), order.begin() + cursor, order.begin() + cursor + take);
+  }
+  return all;
+}
+
+TEST(Schedule, HandsOutTheOrderFromAnyInterruption) {
+  std::mt19937_64 rng(3);
+  for (int round = 0; round < 400; ++round) {
+    const Case c = RandomCase(rng);
+    const int64_t shard_rows =
+        ShardInterval(c.feed->rows(), c.spec.order.shard, c.spec.order.num_shards).rows();
+    const int64_t epoch = static_cast<int64_t>(rng() % c.spec.epochs);
+    const int64_t cursor = static_cast<int64_t>(rng() % (shard_rows + 1));
+    Schedule schedule(c.spec, c.feed, epoch, cursor);
+    ASSERT_EQ(Play(schedule, SIZE_MAX), Expected(c, epoch, cursor)) << "round " << round;
+    EXPECT_FALSE(schedule.Next());
+  }
+}
+
+TEST(Schedule, EveryRowOfOneEpochIsAGoodPlaceToStop) {
+  std::mt19937_64 rng(4);
+  for (const int64_t window : {int64_t{0}, int64_t{64}, kWholeShard}) {
+    Case c;
+    c.feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 70}, {1, 130}});
+    c.spec.order = {.window = window, .seed = 8};
+    c.spec.batch_size = 7;
+    for (int64_t cursor = 0; cursor <= 200; ++cursor) {
+      Schedule schedule(c.spec, c.feed, 0, cursor);
+      ASSERT_EQ(Play(schedule, SIZE_MAX), Expected(c, 0, cursor)) << window << " at " << cursor;
+    }
+  }
+}
+
+TEST(Schedule, EndlessEpochsGoOnAndEmptyOnesEnd) {
+  auto feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 10}});
+  Schedule endless({.epochs = -1, .batch_size = 4}, feed, 0, 0);
+  EXPECT_EQ(Play(endless, 1000).size(), 1000);
+  // Nine rows are left and none of them fills a batch of 10 000: no epoch ever will.
+  Schedule dropped({.epochs = -1, .batch_size = 10'000, .drop_remainder = true}, feed, 5, 1);
+  EXPECT_FALSE(dropped.Next());
+  auto nothing = std::make_shared<const FeedRows>(std::vector<PartitionRows>{});
+  Schedule empty({.order = {.window = -1}, .epochs = -1}, nothing, 0, 0);
+  EXPECT_FALSE(empty.Next());
+}
+
+TEST(Schedule, UnitsEndWherePartitionsEnd) {
+  auto feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 80}, {1, 90}});
+  Schedule schedule({.unit_rows = 100}, feed, 0, 0);
+  EXPECT_EQ(schedule.Next()->intervals.front(), (Interval{0, 80}));
+  EXPECT_EQ(schedule.Next()->intervals.front(), (Interval{80, 170}));
+}
+
+// ---- positions -----------------------------------------------------------------------------
+
+PositionContext Context() {
+  return {.feed = "ratings",
+          .fingerprint = 0x1234,
+          .schema_hash = 0x77,
+          .order = {.shard = 1, .num_shards = 4, .window = 1000, .seed = 6},
+          .epochs = 3,
+          .shard_rows = 500};
+}
+
+TEST(Position, SurvivesEncoding) {
+  const PositionContext context = Context();
+  const proto::Position position = MakePosition(context, 2, 499);
+  const auto back = proto::Parse<proto::Position>(position.Encode());
+  ASSERT_TRUE(back);
+  EXPECT_EQ(*back, position);
+  EXPECT_TRUE(VerifyPosition(*back, context).ok());
+}
+
+TEST(Position, EndOfTheLastEpochIsAPosition) {
+  EXPECT_TRUE(VerifyPosition(MakePosition(Context(), 2, 500), Context()).ok());
+}
+
+struct Mismatch {
+  const char* field;
+  void (*change)(PositionContext*);
+};
+
+TEST(Position, EveryMismatchIsRefusedByName) {
+  const Mismatch cases[] = {
+      {"feed=", [](PositionContext* c) { c->feed = "movies"; }},
+      {"fingerprint=0000000000001234, this reader has fingerprint=0000000000009999",
+       [](PositionContext* c) { c->fingerprint = 0x9999; }},
+      {"schema_hash=", [](PositionContext* c) { c->schema_hash = 0x78; }},
+      {"shard=1, this reader has shard=2", [](PositionContext* c) { c->order.shard = 2; }},
+      {"num_shards=4, this reader has num_shards=5",
+       [](PositionContext* c) { c->order.num_shards = 5; }},
+      {"shuffle_window=1000, this reader has shuffle_window=-1",
+       [](PositionContext* c) { c->order.window = -1; }},
+      {"seed=6, this reader has seed=7", [](PositionContext* c) { c->order.seed = 7; }},
+      {"epoch=2, this reader has epochs=2", [](PositionContext* c) { c->epochs = 2; }},
+      {"cursor=400, this reader's shard has 399", [](PositionContext* c) { c->shard_rows = 399; }},
+  };
+  const proto::Position position = MakePosition(Context(), 2, 400);
+  for (const Mismatch& mismatch : cases) {
+    PositionContext other = Context();
+    mismatch.change(&other);
+    const arrow::Status status = VerifyPosition(position, other);
+    EXPECT_EQ(CodeOf(status), Code::kPositionMismatch) << mismatch.field;
+    EXPECT_NE(status.message().find(mismatch.field), std::string::npos) << status.message();
+  }
+}
+
+TEST(Position, OtherFormatsAndDamageAreRefused) {
+  proto::Position position = MakePosition(Context(), 0, 0);
+  position.format = 2;
+  EXPECT_NE(VerifyPosition(position, Context()).message().find("format=2"), std::string::npos);
+  position = MakePosition(Context(), -1, 0);
+  EXPECT_EQ(CodeOf(VerifyPosition(position, Context())), Code::kPositionMismatch);
+  position = MakePosition(Context(), 0, -1);
+  EXPECT_EQ(CodeOf(VerifyPosition(position, Context())), Code::kPositionMismatch);
+}
+
+TEST(Position, TheSeedOfAnUnshuffledReaderDoesNotMatter) {
+  PositionContext context = Context();
+  context.order.window = 0;
+  const proto::Position position = MakePosition(context, 0, 3);
+  context.order.seed = 99;
+  EXPECT_TRUE(VerifyPosition(position, context).ok());
+}
+
+}  // namespace
+}  // namespace flightbridge::plan
