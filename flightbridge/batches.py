@@ -1,0 +1,258 @@
+"""Feeds as batches of numpy arrays, without TensorFlow.
+
+:func:`read` gives the same rows in the same order as :func:`flightbridge.tf.dataset` with the same
+settings: both stand on the native reader. Arrays lie in the reader's slabs, nothing is copied; a
+slab is recycled when the last array over it is gone.
+
+    >>> with flightbridge.batches.read(uri, "ratings", batch_size=1024, shuffle=True) as reader:
+    ...     for batch in reader:
+    ...         train(batch["user"], batch["rating"])
+    ...         saved = reader.position()
+
+    >>> reader = flightbridge.batches.read(
+    ...     uri, "ratings", batch_size=1024, shuffle=True, position=saved
+    ... )
+
+Native columns also speak DLPack: ``torch.from_dlpack(column)``, ``jax.dlpack.from_dlpack(column)``
+over ``BatchReader.next_native().columns``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flightbridge._native import _batches
+from flightbridge.reader_spec import make_spec
+
+__all__ = ["BatchReader", "BytesArray", "Ragged", "read", "slab_stats"]
+
+Array = npt.NDArray[Any]
+
+
+class BytesArray:
+    """Strings or binary values, as they lie in a slab: one buffer and where each value begins.
+
+    Attributes:
+        data: All bytes, ``uint8`` of shape ``[offsets[-1]]``.
+        offsets: ``int64`` of shape ``[len(self) + 1]``; value ``i`` is
+            ``data[offsets[i]:offsets[i + 1]]``.
+        is_text: The values are UTF-8, and ``self[i]`` is a ``str``; else ``bytes``.
+    """
+
+    __slots__ = ("data", "is_text", "offsets")
+
+    def __init__(self, data: Array, offsets: npt.NDArray[np.int64], *, is_text: bool) -> None:
+        self.data = data
+        self.offsets = offsets
+        self.is_text = is_text
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str | bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> BytesArray: ...
+    def __getitem__(self, index: int | slice) -> str | bytes | BytesArray:
+        """Value ``index``; or, without a copy, the values of a slice with step 1."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a slice of bytes has step 1, not {step}: use to_arrow().take()")
+            offsets = self.offsets[start : max(start, stop) + 1]
+            return BytesArray(self.data, offsets, is_text=self.is_text)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside of {len(self)} values")
+        index %= len(self)
+        value = self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
+        return value.decode() if self.is_text else value
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        kind = "text" if self.is_text else "bytes"
+        return f"BytesArray({len(self)} values of {kind})"
+
+    def to_arrow(self) -> pa.Array:
+        """The same memory as a ``large_string`` or ``large_binary`` array."""
+        kind = pa.large_string() if self.is_text else pa.large_binary()
+        buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(kind, len(self), buffers)
+
+    def to_numpy(self) -> npt.NDArray[np.object_]:
+        """A new ``object`` array of ``str`` or ``bytes``."""
+        out = np.empty(len(self), dtype=object)
+        out[:] = list(self)
+        return out
+
+
+class Ragged(NamedTuple):
+    """A column of lists: row ``i`` is ``values[row_splits[i]:row_splits[i + 1]]``."""
+
+    values: Array | BytesArray
+    row_splits: npt.NDArray[np.int64]
+
+
+Value = Array | BytesArray | Ragged
+
+
+def read(
+    uri: str,
+    feed: str,
+    *,
+    batch_size: int,
+    columns: Iterable[str] | None = None,
+    shuffle: bool | int | None = None,
+    seed: int | None = None,
+    epochs: int | None = 1,
+    shard: tuple[int, int] | None = None,
+    drop_remainder: bool = False,
+    prefetch: int | str | None = "64MiB",
+    connections: int | None = None,
+    slabs: int | None = None,
+    timeout_s: float | None = None,
+    token: str | None = None,
+    force_flight: bool = False,
+    position: bytes | None = None,
+) -> BatchReader:
+    """Opens a committed feed for reading.
+
+    Args:
+        uri: The server, ``grpc://HOST:PORT``.
+        feed: The feed's name.
+        batch_size: Rows of a batch.
+        columns: Columns to read, in this order; ``None``: all.
+        shuffle: ``None``: feed order. ``True``: all rows of the shard are permuted, which keeps
+            the whole shard in memory (in this process's memory, unless the server runs in it).
+            An int: a window of that many rows, drawn from all over the shard, is kept and
+            permuted.
+        seed: Of the shuffle; ``None`` is 0. Equal seeds give equal orders; epochs always differ.
+        epochs: Times the shard is read; ``None``: without end. Batches never cross epochs.
+        shard: ``(i, n)``, part ``i`` of ``n``: global rows ``[i*N//n, (i+1)*N//n)`` of ``N``.
+        drop_remainder: Leave out an epoch's last batch when it is short.
+        prefetch: Bytes of record batches read ahead.
+        connections: Streams read at the same time; by default two, and one where the server is
+            in this process.
+        slabs: Assembled batches kept ready; by default 8.
+        timeout_s: Deadline of every call, in seconds; by default 60.
+        token: Sent as ``authorization: Bearer ...``.
+        force_flight: Use the socket even where the server is in this process.
+        position: What :meth:`BatchReader.position` returned, here or in another process, to
+            continue at the exact next row. The batch size may differ.
+
+    Returns:
+        An iterator of ``dict[str, value]``. With ``rows`` the batch's row count, a value is
+
+        - ``ndarray [rows]`` of the column's own type for bool, ints and floats; of ``int32`` for
+          date32 and time32; of ``int64`` for date64, time64, timestamp and duration, in the
+          column's unit;
+        - ``ndarray [rows, k]`` for fixed-size lists of ``k`` of those;
+        - :class:`BytesArray` of ``rows`` values for strings and binary;
+        - :class:`Ragged` for lists of any of those.
+
+        Dictionary columns come as their values.
+
+    Raises:
+        InvalidArgumentError: A setting is wrong. While reading: a column has a null.
+        FeedNotFoundError: There is no such feed, or no such column.
+        UnsupportedTypeError: A column has a type without a tensor form.
+        PositionMismatchError: ``position`` is of another feed, shard or order.
+        ServerUnavailableError: The server cannot be reached; while reading, after one try again.
+    """
+    spec = make_spec(
+        uri,
+        feed,
+        batch_size=batch_size,
+        columns=columns,
+        shuffle=shuffle,
+        seed=seed,
+        epochs=epochs,
+        shard=shard,
+        drop_remainder=drop_remainder,
+        prefetch=prefetch,
+        connections=connections,
+        slabs=slabs,
+        timeout_s=timeout_s,
+        token=token,
+        force_flight=force_flight,
+    )
+    reader = BatchReader(_batches.Reader(spec.SerializeToString()))
+    if position is not None:
+        reader._reader.seek(position)
+    return reader
+
+
+class BatchReader(Iterator[dict[str, Value]]):
+    """Batches of a feed, read ahead by native threads.
+
+    Iteration blocks until a batch is assembled, without the GIL; Ctrl-C works. For one thread,
+    except :meth:`cancel`. Leaving the ``with`` block, :meth:`close` or garbage collection stops
+    the threads; arrays handed out stay valid.
+    """
+
+    def __init__(self, reader: _batches.Reader) -> None:
+        """For :func:`read`."""
+        self._reader = reader
+        self._text = {layout.name: layout.utf8 for layout in reader.layouts}
+
+    def __iter__(self) -> BatchReader:
+        return self
+
+    def __next__(self) -> dict[str, Value]:
+        batch = self.next_native()
+        if batch is None:
+            raise StopIteration
+        return {column.name: self._to_numpy(column) for column in batch.columns}
+
+    def next_native(self) -> _batches.Batch | None:
+        """The next batch as native columns (buffer protocol, DLPack); ``None`` at the end."""
+        return self._reader.next()
+
+    def position(self) -> bytes:
+        """Where the next row is, in some hundred bytes, for ``read(position=...)``."""
+        return self._reader.position()
+
+    def cancel(self) -> None:
+        """Makes a blocked iteration, in another thread, raise ``CancelledError``."""
+        self._reader.cancel()
+
+    def close(self) -> None:
+        """Stops all threads. Idempotent."""
+        self._reader.close()
+
+    def __enter__(self) -> BatchReader:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _to_numpy(self, column: _batches.Column) -> Value:
+        values: Array | BytesArray = np.asarray(column)
+        if column.offsets is not None:
+            offsets = np.asarray(column.offsets)
+            values = BytesArray(values, offsets, is_text=self._text[column.name])
+        if column.row_splits is None:
+            return values
+        return Ragged(values, np.asarray(column.row_splits))
+
+
+def slab_stats() -> dict[str, int]:
+    """Counts of the slabs of this process.
+
+    ``slabs`` and ``bytes`` exist now, of which ``cuda`` are registered with CUDA and ``mlocked``
+    locked by ``mlock``. ``mapped`` were ever made, of which ``unpinned`` could not be locked
+    (raise ``ulimit -l``); ``recycled`` is how often an idle one was used again.
+    """
+    return _batches.slab_stats()
