@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,6 +55,13 @@ class FB_EXPORT GetStream {
   virtual arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() = 0;
   virtual void Cancel() = 0;
 };
+
+// Rewrites the errors of a reader, so that a binding can make its language's errors of them.
+using StatusHook = std::function<arrow::Status(const arrow::Status&)>;
+
+// The stream as Arrow's own reader interface. Not thread-safe; closing or destroying it cancels.
+FB_EXPORT std::shared_ptr<arrow::RecordBatchReader> MakeBatchReader(
+    std::unique_ptr<GetStream> stream, StatusHook on_error = nullptr);
 
 // One Client is one connection (plus none at all where the server is in this process). Thread-safe.
 // Not fork-safe: connect after the fork.

@@ -225,9 +225,11 @@ class AttemptWriterImpl : public AttemptWriter {
     partition->batches = result.batches;
     partition->crc32c = result.crc32c;
     partition->schema = context_.schema;
-    partition->segments = store_.refs();
+    Staged staged;
+    staged.segments = store_.refs();
     partition->messages = store_.TakeMessages();
-    ARROW_RETURN_NOT_OK(context_.stage(std::move(partition)));
+    staged.partition = std::move(partition);
+    ARROW_RETURN_NOT_OK(context_.stage(std::move(staged)));
     return result;
   }
 

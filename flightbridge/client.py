@@ -1,0 +1,592 @@
+"""The client: write feeds into a FlightBridge server and read them back.
+
+::
+
+    client = flightbridge.connect("grpc://127.0.0.1:8815")
+    client.write("ratings", table, mode="overwrite")
+    table = client.read_table("ratings", columns=["user", "rating"])
+
+A client whose server runs in the same process does not use a socket (unless ``force_flight``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from flightbridge.errors import (
+    FailedPreconditionError,
+    FlightBridgeError,
+    InvalidArgumentError,
+)
+
+if TYPE_CHECKING:
+    from flightbridge._native._client import NativeClient, NativePut
+
+__all__ = [
+    "AttemptRef",
+    "BeginWriteResult",
+    "Client",
+    "FeedInfo",
+    "FeedState",
+    "PartitionInfo",
+    "PutStream",
+    "ServerStatus",
+    "connect",
+]
+
+_MODES = {
+    "errorifexists": 1,
+    "error": 1,
+    "append": 2,
+    "overwrite": 3,
+    "ignore": 4,
+}
+
+
+class FeedState(IntEnum):
+    """Where a feed is in its life."""
+
+    UNSPECIFIED = 0
+    OPEN = 1
+    COMMITTED = 2
+    ABORTED = 3
+    DROPPED = 4
+
+
+@dataclass(frozen=True)
+class PartitionInfo:
+    """One committed partition of a feed."""
+
+    partition: int
+    rows: int
+    bytes: int
+    batches: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class FeedInfo:
+    """A feed as the server describes it.
+
+    Attributes:
+        feed: Name.
+        feed_id: Identity of this committed content; every commit changes it.
+        state: Where the feed is in its life.
+        schema_hash: Hash of the schema.
+        fingerprint: Hash of schema and content; equal content written again has an equal one.
+        rows: Rows of all partitions.
+        bytes: Bytes of all partitions as stored.
+        partitions: By partition number.
+        created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
+        schema_text: The schema, for people.
+        open_jobs: Write jobs begun and not yet committed or aborted.
+    """
+
+    feed: str
+    feed_id: int
+    state: FeedState
+    schema_hash: int
+    fingerprint: int
+    rows: int
+    bytes: int
+    partitions: tuple[PartitionInfo, ...]
+    created_unix_ms: int
+    schema_text: str
+    open_jobs: int
+
+    @classmethod
+    def from_proto(cls, message: Any) -> FeedInfo:
+        """From a ``flightbridge.v1.FeedInfo`` message."""
+        return cls(
+            feed=message.feed,
+            feed_id=message.feed_id,
+            state=FeedState(message.state),
+            schema_hash=message.schema_hash,
+            fingerprint=message.fingerprint,
+            rows=message.rows,
+            bytes=message.bytes,
+            partitions=tuple(
+                PartitionInfo(p.partition, p.rows, p.bytes, p.batches, p.crc32c)
+                for p in message.partitions
+            ),
+            created_unix_ms=message.created_unix_ms,
+            schema_text=message.schema_text,
+            open_jobs=message.open_jobs,
+        )
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What a server holds and does now. Sizes in bytes, ``uptime_ms`` in milliseconds."""
+
+    version: str
+    memory_limit_bytes: int
+    memory_used_bytes: int
+    feeds: int
+    open_puts: int
+    open_gets: int
+    bytes_put: int
+    bytes_got: int
+    uptime_ms: int
+    data_dir: str
+
+    @classmethod
+    def from_proto(cls, message: Any) -> ServerStatus:
+        """From a ``flightbridge.v1.ServerStatus`` message."""
+        return cls(**{name: getattr(message, name) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class BeginWriteResult:
+    """What a write job has to do.
+
+    Attributes:
+        skip: The mode is ``ignore`` and the feed exists: write nothing.
+        already_committed: This job was committed before: write nothing, commit again at will.
+    """
+
+    skip: bool
+    already_committed: bool
+
+
+@dataclass(frozen=True)
+class AttemptRef:
+    """A staged attempt, for :meth:`Client.commit_write`. Picklable: a task sends it to the driver.
+
+    Attributes:
+        partition: Unit of work of the producer.
+        attempt: The try at it.
+        rows: Rows staged.
+        batches: Record batches staged.
+        crc32c: Checksum over the batches' checksums.
+    """
+
+    partition: int
+    attempt: int
+    rows: int
+    batches: int
+    crc32c: int
+
+
+class PutStream:
+    """One attempt at writing one partition; use it as a context manager.
+
+    Leaving the ``with`` block without :meth:`finish` aborts the attempt. Thread-safe, one call at
+    a time.
+    """
+
+    def __init__(self, native: NativePut, partition: int, attempt: int) -> None:
+        self._native = native
+        self._lock = threading.Lock()
+        self._partition = partition
+        self._attempt = attempt
+        self._over = False
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Sends a batch; large ones in several messages. Blocks while the server holds it back.
+
+        Raises:
+            SchemaMismatchError: The batch's schema is not that of the stream.
+            DeadlineExceededError: The server took nothing for the client's ``timeout_s``.
+            ResourceExhaustedError: The server has no room.
+        """
+        with self._lock:
+            self._native.write(batch)
+
+    def finish(self) -> AttemptRef:
+        """Ends the attempt and waits until the server has staged it.
+
+        Raises:
+            DataLossError: What the server received is not what was sent.
+        """
+        from flightbridge.v1 import commands_pb2
+
+        with self._lock:
+            result = commands_pb2.PutResult.FromString(self._native.finish())
+            self._over = True
+        return AttemptRef(
+            self._partition, self._attempt, result.rows, result.batches, result.crc32c
+        )
+
+    def abort(self) -> None:
+        """Cancels the attempt: it never becomes visible. Harmless after :meth:`finish`."""
+        with self._lock:
+            if not self._over:
+                self._native.abort()
+                self._over = True
+
+    def __enter__(self) -> PutStream:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class Client:
+    """A connection to one server; made by :func:`connect`. Thread-safe.
+
+    Not fork-safe: connect after the fork. Every call has the deadline ``timeout_s``; in a stream
+    every single wait has it.
+
+    Every method raises :class:`~flightbridge.errors.ServerUnavailableError` when the server cannot
+    be reached and :class:`~flightbridge.errors.DeadlineExceededError` when it does not answer.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        force_flight: bool = False,
+    ) -> None:
+        from flightbridge._native._client import NativeClient
+
+        self.uri = uri
+        self._native: NativeClient = NativeClient(uri, token or "", timeout_s, force_flight)
+
+    # ---- feeds ----------------------------------------------------------------------------
+
+    def feeds(self) -> list[FeedInfo]:
+        """Every committed feed."""
+        from flightbridge.v1 import commands_pb2
+
+        return [
+            FeedInfo.from_proto(commands_pb2.FeedInfo.FromString(encoded))
+            for encoded in self._native.feeds()
+        ]
+
+    def feed(self, name: str) -> FeedInfo:
+        """Describes one feed.
+
+        Raises:
+            FeedNotFoundError: There is no such feed.
+        """
+        return self._feed_info(self._native.feed(name))
+
+    def schema(self, name: str) -> pa.Schema:
+        """The schema of a committed feed.
+
+        Raises:
+            FeedNotFoundError: There is no such feed, or it is not committed.
+        """
+        return self._native.schema(name)
+
+    def status(self) -> ServerStatus:
+        """What the server holds and does now."""
+        from flightbridge.v1 import commands_pb2
+
+        return ServerStatus.from_proto(commands_pb2.ServerStatus.FromString(self._native.status()))
+
+    def drop(self, feed: str, *, if_exists: bool = False) -> None:
+        """Removes a feed. Readers that have begun keep their rows.
+
+        Raises:
+            FeedNotFoundError: There is no such feed and ``if_exists`` is false.
+        """
+        self._native.drop(feed, if_exists)
+
+    # ---- whole feeds ----------------------------------------------------------------------
+
+    def write(
+        self,
+        feed: str,
+        data: pa.Table | pa.RecordBatch | pa.RecordBatchReader | Iterable[pa.RecordBatch],
+        *,
+        mode: str = "errorifexists",
+        partition_rows: int | None = None,
+    ) -> FeedInfo:
+        """Writes data as a feed and commits it, all or nothing.
+
+        Args:
+            feed: Name: 1 to 200 of ``A-Z a-z 0-9 _ . -``, not starting with a dot.
+            data: A table, a batch, a reader, or at least one batch from any iterable.
+            mode: ``errorifexists`` (or ``error``), ``append``, ``overwrite`` or ``ignore``.
+            partition_rows: Rows per partition; None makes one partition.
+
+        Returns:
+            The feed as committed; with ``ignore``, the feed as it was.
+
+        Raises:
+            FeedExistsError: The mode is ``errorifexists`` and the feed exists.
+            SchemaMismatchError: The mode is ``append`` and the schema is not the feed's.
+            UnsupportedTypeError: A column's type cannot be stored.
+        """
+        if partition_rows is not None and partition_rows < 1:
+            raise InvalidArgumentError(
+                f"partition_rows={partition_rows!r}: give 1 or more, or None for one partition"
+            )
+        schema, batches = _batches_of(data)
+        job_id = f"client-{uuid.uuid4().hex}"
+        if self.begin_write(feed, job_id, mode, schema).skip:
+            self.abort_write(feed, job_id)  # nothing was opened that could be committed
+            return self.feed(feed)
+        try:
+            refs = []
+            for partition, part in enumerate(_partitions_of(batches, partition_rows)):
+                with self.open_put(feed, job_id, partition, partition, schema) as put:
+                    for batch in part:
+                        put.write(batch)
+                    refs.append(put.finish())
+            return self.commit_write(feed, job_id, refs)
+        except BaseException:
+            with contextlib.suppress(FlightBridgeError):  # the first error is the one that tells
+                self.abort_write(feed, job_id)
+            raise
+
+    def read(
+        self,
+        feed: str,
+        *,
+        columns: Sequence[str] | None = None,
+        partitions: Sequence[int] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Reads a feed, batch by batch, every batch verified.
+
+        Rows come by partition number, in each partition in the order in which they were written.
+        The content is fixed when this returns: a commit or drop meanwhile changes nothing.
+
+        Args:
+            feed: Name of a committed feed.
+            columns: Names, in the order wanted; None for all.
+            partitions: Numbers, in the order wanted; None for all.
+
+        Raises:
+            FeedNotFoundError: There is no such feed, column or partition.
+            DataLossError: While reading: rows are missing or damaged.
+        """
+        from flightbridge.v1 import commands_pb2
+
+        if columns is not None and len(columns) == 0:
+            raise InvalidArgumentError("columns=[]: name at least one column, or None for all")
+        if partitions is not None and len(partitions) == 0:
+            return pa.RecordBatchReader.from_batches(self._projected(feed, columns), iter(()))
+        ticket = commands_pb2.GetTicket(
+            feed=feed,
+            columns=columns,
+            ranges=[commands_pb2.RowRange(partition=p) for p in partitions or ()],
+        )
+        return self._native.read(ticket.SerializeToString())
+
+    def read_table(
+        self,
+        feed: str,
+        *,
+        columns: Sequence[str] | None = None,
+        partitions: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """As :meth:`read`, all at once."""
+        with self.read(feed, columns=columns, partitions=partitions) as reader:
+            return reader.read_all()
+
+    # ---- write jobs, for producers with many tasks -------------------------------------------
+
+    def begin_write(self, feed: str, job_id: str, mode: str, schema: pa.Schema) -> BeginWriteResult:
+        """Opens a write job; again with the same ``job_id`` gives the same job.
+
+        Raises:
+            FeedExistsError: The mode is ``errorifexists`` and the feed exists.
+            SchemaMismatchError: The mode is ``append`` and the schema is not the feed's.
+            UnsupportedTypeError: A column's type cannot be stored.
+        """
+        from flightbridge.v1 import commands_pb2
+
+        encoded = self._native.begin_write(feed, job_id, _mode_number(mode), schema)
+        result = commands_pb2.BeginWriteResult.FromString(encoded)
+        return BeginWriteResult(result.skip, result.already_committed)
+
+    def open_put(
+        self, feed: str, job_id: str, partition: int, attempt: int, schema: pa.Schema
+    ) -> PutStream:
+        """Opens one attempt at one partition of a write job.
+
+        Args:
+            feed: Name.
+            job_id: Of :meth:`begin_write`.
+            partition: Unit of work of the producer, 0 or more.
+            attempt: The try at it, unique within the job (Spark's ``taskAttemptId``).
+            schema: Of the batches to come.
+        """
+        native = self._native.open_put(feed, job_id, partition, attempt, schema)
+        return PutStream(native, partition, attempt)
+
+    def commit_write(self, feed: str, job_id: str, attempts: Iterable[AttemptRef]) -> FeedInfo:
+        """Makes exactly these attempts visible, all or none. Idempotent by ``job_id``.
+
+        Raises:
+            FailedPreconditionError: The job is not open, or an attempt is not staged.
+            DataLossError: An attempt's counts or checksum are not those that were staged.
+        """
+        from flightbridge.v1 import commands_pb2
+
+        request = commands_pb2.CommitWrite(
+            feed=feed,
+            job_id=job_id,
+            attempts=[
+                commands_pb2.AttemptRef(
+                    partition=ref.partition,
+                    attempt=ref.attempt,
+                    rows=ref.rows,
+                    batches=ref.batches,
+                    crc32c=ref.crc32c,
+                )
+                for ref in attempts
+            ],
+        )
+        return self._feed_info(self._native.commit_write(request.SerializeToString()))
+
+    def abort_write(self, feed: str, job_id: str) -> None:
+        """Discards a write job and everything staged in it."""
+        self._native.abort_write(feed, job_id)
+
+    # ---- life -----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Closes the connection. Streams that are open keep it until they end."""
+        self._native.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"flightbridge.Client({self.uri!r})"
+
+    def __reduce__(self) -> Any:
+        raise FailedPreconditionError(
+            "a flightbridge.Client cannot be pickled: send its uri and connect there"
+        )
+
+    @staticmethod
+    def _feed_info(encoded: bytes) -> FeedInfo:
+        from flightbridge.v1 import commands_pb2
+
+        return FeedInfo.from_proto(commands_pb2.FeedInfo.FromString(encoded))
+
+    def _projected(self, feed: str, columns: Sequence[str] | None) -> pa.Schema:
+        with self.read(feed, columns=columns) as reader:
+            return reader.schema
+
+
+def connect(
+    uri: str,
+    *,
+    token: str | None = None,
+    timeout_s: float = 60.0,
+    force_flight: bool = False,
+) -> Client:
+    """Connects to a server.
+
+    Args:
+        uri: ``grpc://HOST:PORT``.
+        token: Sent as ``authorization: Bearer`` with every call.
+        timeout_s: Deadline in seconds of connecting, of every call, and of every wait in a stream.
+        force_flight: Use the socket even where the server runs in this process.
+
+    Raises:
+        InvalidArgumentError: The URI or a setting is malformed.
+        ServerUnavailableError: No server answers at the URI.
+        UnauthenticatedError: The server wants a token, or another one.
+    """
+    return Client(uri, token=token, timeout_s=timeout_s, force_flight=force_flight)
+
+
+def _mode_number(mode: str) -> int:
+    number = _MODES.get(mode.lower()) if isinstance(mode, str) else None
+    if number is None:
+        raise InvalidArgumentError(
+            f"mode={mode!r} is not a write mode: use one of {', '.join(sorted(_MODES))}"
+        )
+    return number
+
+
+def _batches_of(data: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    if isinstance(data, pa.Table):
+        return data.schema, iter(data.to_batches())
+    if isinstance(data, pa.RecordBatch):
+        return data.schema, iter((data,))
+    if isinstance(data, pa.RecordBatchReader):
+        return data.schema, iter(data)
+    if not isinstance(data, Iterable):
+        raise InvalidArgumentError(
+            f"data is a {type(data).__name__}: give a pyarrow Table, RecordBatch, "
+            "RecordBatchReader or an iterable of RecordBatch"
+        )
+    batches = iter(data)
+    first = next(batches, None)
+    if first is None:
+        raise InvalidArgumentError(
+            "data holds no batch to take the schema from: give an empty pyarrow Table"
+        )
+    return _as_batch(first).schema, _chained(first, batches)
+
+
+def _chained(first: Any, rest: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    yield first
+    for batch in rest:
+        yield _as_batch(batch)
+
+
+def _as_batch(item: Any) -> pa.RecordBatch:
+    if isinstance(item, pa.RecordBatch):
+        return item
+    raise InvalidArgumentError(
+        f"data holds a {type(item).__name__} where a pyarrow.RecordBatch was expected"
+    )
+
+
+def _partitions_of(
+    batches: Iterator[pa.RecordBatch], partition_rows: int | None
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Cuts the batches into runs of exactly ``partition_rows`` rows (the last may be shorter).
+
+    Always gives at least one run, so that an empty feed has a partition. Each run must be used up
+    before the next is asked for.
+    """
+    if partition_rows is None:
+        yield batches
+        return
+    left: list[pa.RecordBatch] = []  # at most one batch, cut off behind the last run
+
+    def run() -> Iterator[pa.RecordBatch]:
+        wanted = partition_rows
+        while wanted > 0:
+            batch = left.pop() if left else next(batches, None)
+            if batch is None:
+                return
+            if batch.num_rows > wanted:
+                left.append(batch.slice(wanted))
+                batch = batch.slice(0, wanted)
+            wanted -= batch.num_rows
+            yield batch
+
+    yield run()
+    while True:
+        while not left:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if batch.num_rows > 0:
+                left.append(batch)
+        yield run()

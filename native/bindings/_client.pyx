@@ -1,0 +1,264 @@
+# distutils: language = c++
+"""The native client. Use :func:`flightbridge.connect`; this module only converts."""
+
+from cpython.exc cimport PyErr_SetObject
+from libc.stdint cimport int32_t, int64_t
+from libcpp cimport bool as c_bool
+from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+from pyarrow.includes.common cimport CResult, CStatus
+from pyarrow.includes.libarrow cimport CRecordBatch, CRecordBatchReader, CSchema
+from pyarrow.lib cimport (
+    RecordBatchReader,
+    pyarrow_unwrap_batch,
+    pyarrow_unwrap_schema,
+    pyarrow_wrap_schema,
+)
+
+from flightbridge import errors
+
+
+cdef extern from "flightbridge/proto/commands.h" namespace "flightbridge::proto" nogil:
+    cdef cppclass ProtoFeedInfo "flightbridge::proto::FeedInfo":
+        pass
+    cdef cppclass ProtoServerStatus "flightbridge::proto::ServerStatus":
+        pass
+    cdef cppclass ProtoBeginWriteResult "flightbridge::proto::BeginWriteResult":
+        pass
+    cdef cppclass ProtoPutResult "flightbridge::proto::PutResult":
+        pass
+    cdef cppclass ProtoWriteMode "flightbridge::proto::WriteMode":
+        pass
+
+
+cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
+    cdef cppclass CClientOptions "flightbridge::ClientOptions":
+        string uri
+        string token
+        double timeout_s
+        c_bool force_flight
+
+    cdef cppclass CPutStream "flightbridge::PutStream":
+        CStatus Write(const CRecordBatch&)
+        CResult[ProtoPutResult] Finish()
+        void Abort()
+
+    cdef cppclass CClient "flightbridge::Client":
+        @staticmethod
+        CResult[unique_ptr[CClient]] Connect(const CClientOptions&)
+        CResult[vector[ProtoFeedInfo]] ListFeeds()
+        CResult[ProtoFeedInfo] DescribeFeed(const string&)
+        CResult[shared_ptr[CSchema]] GetSchema(const string&)
+        CResult[ProtoServerStatus] Status()
+        CStatus DropFeed(const string&, c_bool)
+        CResult[ProtoBeginWriteResult] BeginWrite(
+            const string&, const string&, ProtoWriteMode, const shared_ptr[CSchema]&)
+        CResult[unique_ptr[CPutStream]] OpenPut(
+            const string&, const string&, int64_t, int64_t, const shared_ptr[CSchema]&)
+        CStatus AbortWrite(const string&, const string&)
+
+
+cdef extern from "client_glue.h" namespace "flightbridge::bindings" nogil:
+    int StatusCode(const CStatus&)
+    CStatus Take[T](CResult[T], T*)
+    CStatus TakeShared[T](CResult[unique_ptr[T]], shared_ptr[T]*)
+    CStatus TakeEncoded[M](CResult[M], string*)
+    CStatus TakeFeeds(CResult[vector[ProtoFeedInfo]], vector[string]*)
+    CStatus Commit(CClient*, const string&, string*)
+    CStatus OpenReader(CClient*, const string&, CStatus (*)(const CStatus&),
+                       shared_ptr[CRecordBatchReader]*)
+
+
+cdef extern from "arrow/python/common.h" namespace "arrow::py":
+    CStatus ConvertPyError()
+
+
+cdef object _error(const CStatus& status):
+    return errors.from_code(StatusCode(status), status.message().decode("utf-8", "replace"))
+
+
+cdef int _check(const CStatus& status) except -1:
+    if status.ok():
+        return 0
+    raise _error(status)
+
+
+# pyarrow raises the Python error inside such a status as it is.
+cdef CStatus _with_python_error(const CStatus& status) noexcept with gil:
+    error = _error(status)
+    PyErr_SetObject(type(error), error)
+    return ConvertPyError()
+
+
+cdef class NativePut:
+    """One DoPut stream. The caller serialises its calls."""
+
+    cdef shared_ptr[CPutStream] _put
+
+    def write(self, batch not None):
+        cdef shared_ptr[CRecordBatch] native = pyarrow_unwrap_batch(batch)
+        cdef CStatus status
+        if native.get() == NULL:
+            raise TypeError(f"expected a pyarrow.RecordBatch, got {type(batch).__name__}")
+        with nogil:
+            status = self._put.get().Write(native.get()[0])
+        _check(status)
+
+    def finish(self):
+        cdef string encoded
+        cdef CStatus status
+        with nogil:
+            status = TakeEncoded[ProtoPutResult](self._put.get().Finish(), &encoded)
+        _check(status)
+        return <bytes>encoded
+
+    def abort(self):
+        with nogil:
+            self._put.get().Abort()
+
+    def __dealloc__(self):
+        with nogil:
+            self._put.reset()
+
+
+cdef class NativeClient:
+    """One connection. Thread-safe: each call keeps the client alive until it returns."""
+
+    cdef shared_ptr[CClient] _client
+
+    def __cinit__(self, str uri not None, str token not None, double timeout_s,
+                  bint force_flight):
+        cdef CClientOptions options
+        cdef CStatus status
+        options.uri = uri.encode("utf-8", "surrogateescape")
+        options.token = token.encode("utf-8", "surrogateescape")
+        options.timeout_s = timeout_s
+        options.force_flight = force_flight
+        with nogil:
+            status = TakeShared[CClient](CClient.Connect(options), &self._client)
+        _check(status)
+
+    def __dealloc__(self):
+        with nogil:
+            self._client.reset()
+
+    def close(self):
+        cdef shared_ptr[CClient] closing
+        closing.swap(self._client)  # under the GIL, as are the copies that _open() makes
+        with nogil:
+            closing.reset()
+
+    cdef shared_ptr[CClient] _open(self) except *:
+        if self._client.get() == NULL:
+            raise errors.FailedPreconditionError("this client is closed: connect again")
+        return self._client
+
+    def feeds(self):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef vector[string] encoded
+        cdef CStatus status
+        with nogil:
+            status = TakeFeeds(client.get().ListFeeds(), &encoded)
+        _check(status)
+        return [<bytes>item for item in encoded]
+
+    def feed(self, str name not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef string encoded
+        cdef CStatus status
+        with nogil:
+            status = TakeEncoded[ProtoFeedInfo](client.get().DescribeFeed(feed), &encoded)
+        _check(status)
+        return <bytes>encoded
+
+    def schema(self, str name not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef shared_ptr[CSchema] schema
+        cdef CStatus status
+        with nogil:
+            status = Take[shared_ptr[CSchema]](client.get().GetSchema(feed), &schema)
+        _check(status)
+        return pyarrow_wrap_schema(schema)
+
+    def status(self):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string encoded
+        cdef CStatus status
+        with nogil:
+            status = TakeEncoded[ProtoServerStatus](client.get().Status(), &encoded)
+        _check(status)
+        return <bytes>encoded
+
+    def drop(self, str name not None, bint if_exists):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef CStatus status
+        with nogil:
+            status = client.get().DropFeed(feed, if_exists)
+        _check(status)
+
+    def begin_write(self, str name not None, str job_id not None, int32_t mode, schema not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef string job = job_id.encode("utf-8", "surrogateescape")
+        cdef shared_ptr[CSchema] native = pyarrow_unwrap_schema(schema)
+        cdef string encoded
+        cdef CStatus status
+        if native.get() == NULL:
+            raise TypeError(f"expected a pyarrow.Schema, got {type(schema).__name__}")
+        with nogil:
+            status = TakeEncoded[ProtoBeginWriteResult](
+                client.get().BeginWrite(feed, job, <ProtoWriteMode>mode, native), &encoded)
+        _check(status)
+        return <bytes>encoded
+
+    def open_put(self, str name not None, str job_id not None, int64_t partition,
+                 int64_t attempt, schema not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef string job = job_id.encode("utf-8", "surrogateescape")
+        cdef shared_ptr[CSchema] native = pyarrow_unwrap_schema(schema)
+        cdef NativePut put = NativePut.__new__(NativePut)
+        cdef CStatus status
+        if native.get() == NULL:
+            raise TypeError(f"expected a pyarrow.Schema, got {type(schema).__name__}")
+        with nogil:
+            status = TakeShared[CPutStream](
+                client.get().OpenPut(feed, job, partition, attempt, native), &put._put)
+        _check(status)
+        return put
+
+    def commit_write(self, bytes request not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string encoded = request
+        cdef string answer
+        cdef CStatus status
+        with nogil:
+            status = Commit(client.get(), encoded, &answer)
+        _check(status)
+        return <bytes>answer
+
+    def abort_write(self, str name not None, str job_id not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef string job = job_id.encode("utf-8", "surrogateescape")
+        cdef CStatus status
+        with nogil:
+            status = client.get().AbortWrite(feed, job)
+        _check(status)
+
+    def read(self, bytes ticket not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string encoded = ticket
+        cdef shared_ptr[CRecordBatchReader] native
+        cdef RecordBatchReader reader
+        cdef CStatus status
+        with nogil:
+            status = OpenReader(client.get(), encoded, _with_python_error, &native)
+        _check(status)
+        reader = RecordBatchReader.__new__(RecordBatchReader)
+        reader.reader = native
+        return reader

@@ -1,0 +1,68 @@
+// What _client.pyx needs that Cython cannot say: results unpacked into a status and a value.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <arrow/python/common.h>
+#include <arrow/record_batch.h>
+#include <arrow/result.h>
+
+#include "flightbridge/client.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+
+namespace flightbridge::bindings {
+
+inline int StatusCode(const arrow::Status& status) { return static_cast<int>(CodeOf(status)); }
+
+// Moves the value into `out` and returns the status.
+template <typename T>
+arrow::Status Take(arrow::Result<T> result, T* out) {
+  if (result.ok()) *out = *std::move(result);
+  return result.status();
+}
+
+template <typename T>
+arrow::Status TakeShared(arrow::Result<std::unique_ptr<T>> result, std::shared_ptr<T>* out) {
+  if (result.ok()) *out = *std::move(result);
+  return result.status();
+}
+
+template <typename M>
+arrow::Status TakeEncoded(arrow::Result<M> result, std::string* out) {
+  if (result.ok()) *out = result->Encode();
+  return result.status();
+}
+
+inline arrow::Status TakeFeeds(arrow::Result<std::vector<proto::FeedInfo>> result,
+                               std::vector<std::string>* out) {
+  if (!result.ok()) return result.status();
+  for (const auto& feed : *result) out->push_back(feed.Encode());
+  return arrow::Status::OK();
+}
+
+inline arrow::Status Commit(Client* client, const std::string& encoded, std::string* out) {
+  const auto request = proto::Parse<proto::CommitWrite>(encoded);
+  if (!request) return Error(Code::kInternal, "the commit request cannot be parsed");
+  auto result = client->CommitWrite(request->feed, request->job_id, request->attempts);
+  if (!result.ok()) return result.status();
+  *out = result->feed.value_or(proto::FeedInfo{}).Encode();
+  return arrow::Status::OK();
+}
+
+// A pa.RecordBatchReader raises what `hook` makes of the stream's errors.
+inline arrow::Status OpenReader(Client* client, const std::string& encoded_ticket,
+                                arrow::Status (*hook)(const arrow::Status&),
+                                std::shared_ptr<arrow::RecordBatchReader>* out) {
+  const auto ticket = proto::Parse<proto::GetTicket>(encoded_ticket);
+  if (!ticket) return Error(Code::kInternal, "the ticket cannot be parsed");
+  auto stream = client->OpenGet(*ticket);
+  if (!stream.ok()) return stream.status();
+  *out = MakeBatchReader(*std::move(stream), hook);
+  return arrow::Status::OK();
+}
+
+}  // namespace flightbridge::bindings

@@ -1,0 +1,30 @@
+#include "flightbridge/client.h"
+
+#include <utility>
+
+#include "client/connection.h"
+#include "client/flight_client.h"
+#include "client/local_client.h"
+#include "feed/local_registry.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+
+namespace flightbridge {
+
+arrow::Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(auto connection, client::Connection::Open(options));
+  if (!options.force_flight && feed::FindLocal(options.uri) != nullptr)
+    return client::MakeLocalClient(std::move(connection));
+  auto made = client::MakeFlightClient(std::move(connection));
+  // A server that is not there, or a token that is wrong, is an error here and not at first use.
+  const auto status = made->Status().status();
+  if (CodeOf(status) == Code::kDeadlineExceeded)
+    return Error(Code::kUnavailable, "connecting: no FlightBridge server answered at ", options.uri,
+                 " within ", options.timeout_s,
+                 " s: start one with `flightbridge serve` or flightbridge.Server(), or correct the "
+                 "uri");
+  if (!status.ok()) return WithContext(status, "connecting");
+  return made;
+}
+
+}  // namespace flightbridge

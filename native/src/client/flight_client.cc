@@ -1,0 +1,170 @@
+#include "client/flight_client.h"
+
+#include <optional>
+#include <utility>
+
+#include <arrow/buffer.h>
+#include <arrow/flight/types.h>
+#include <arrow/ipc/dictionary.h>
+#include <arrow/ipc/writer.h>
+
+#include "client/flight_get.h"
+#include "client/flight_put.h"
+#include "client/get_plan.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+
+namespace flightbridge::client {
+namespace {
+
+namespace flight = arrow::flight;
+
+// A get of no rows: nothing to ask the server for but the schema.
+class EmptyGet : public GetStream {
+ public:
+  explicit EmptyGet(std::shared_ptr<arrow::Schema> schema) : schema_(std::move(schema)) {}
+  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override { return nullptr; }
+  void Cancel() override {}
+
+ private:
+  const std::shared_ptr<arrow::Schema> schema_;
+};
+
+class FlightClient : public Client {
+ public:
+  explicit FlightClient(std::shared_ptr<Connection> connection)
+      : connection_(std::move(connection)) {}
+
+  arrow::Result<std::vector<proto::FeedInfo>> ListFeeds() override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    std::unique_ptr<flight::FlightListing> listing;
+    const auto translated = [this](const arrow::Status& status) {
+      return connection_->Translate(status, "listing feeds");
+    };
+    ARROW_RETURN_NOT_OK(
+        translated(connection_->transport().ListFlights(connection_->UnaryOptions(), {}, &listing)));
+    std::vector<proto::FeedInfo> feeds;
+    while (true) {
+      auto next = listing->Next();
+      if (!next.ok()) return translated(next.status());
+      if (*next == nullptr) return feeds;
+      ARROW_ASSIGN_OR_RAISE(feeds.emplace_back(),
+                            ParseAnswer<proto::FeedInfo>((*next)->app_metadata(), "listing feeds"));
+    }
+  }
+
+  arrow::Result<proto::FeedInfo> DescribeFeed(const std::string& feed) override {
+    return Act<proto::FeedInfo>("DescribeFeed", proto::DescribeFeed{feed}.Encode(),
+                                "describing feed '" + feed + "'");
+  }
+
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetSchema(const std::string& feed) override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    const std::string doing = "asking for the schema of feed '" + feed + "'";
+    auto result = connection_->transport().GetSchema(connection_->UnaryOptions(),
+                                                     flight::FlightDescriptor::Path({feed}));
+    if (!result.ok()) return connection_->Translate(result.status(), doing);
+    arrow::ipc::DictionaryMemo memo;
+    auto schema = (*result)->GetSchema(&memo);
+    return schema.ok() ? schema : WithContext(schema.status(), doing);
+  }
+
+  arrow::Result<proto::ServerStatus> Status() override {
+    return Act<proto::ServerStatus>("ServerStatus", "", "asking for the server's status");
+  }
+
+  arrow::Status DropFeed(const std::string& feed, bool if_exists) override {
+    return ActWithoutAnswer("DropFeed", proto::DropFeed{feed, if_exists}.Encode(),
+                            "dropping feed '" + feed + "'");
+  }
+
+  arrow::Result<proto::BeginWriteResult> BeginWrite(
+      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
+      const std::shared_ptr<arrow::Schema>& schema) override {
+    ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
+    return Act<proto::BeginWriteResult>(
+        "BeginWrite", proto::BeginWrite{feed, job_id, mode, bytes->ToString()}.Encode(),
+        "beginning a write of feed '" + feed + "'");
+  }
+
+  arrow::Result<std::unique_ptr<PutStream>> OpenPut(
+      const std::string& feed, const std::string& job_id, int64_t partition, int64_t attempt,
+      const std::shared_ptr<arrow::Schema>& schema) override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    return OpenFlightPut(connection_, proto::PutCommand{feed, job_id, partition, attempt}, schema);
+  }
+
+  arrow::Result<proto::CommitWriteResult> CommitWrite(
+      const std::string& feed, const std::string& job_id,
+      const std::vector<proto::AttemptRef>& attempts) override {
+    return Act<proto::CommitWriteResult>("CommitWrite",
+                                         proto::CommitWrite{feed, job_id, attempts}.Encode(),
+                                         "committing feed '" + feed + "'");
+  }
+
+  arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) override {
+    return ActWithoutAnswer("AbortWrite", proto::AbortWrite{feed, job_id}.Encode(),
+                            "aborting a write of feed '" + feed + "'");
+  }
+
+  arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    proto::GetTicket resolved = ticket;
+    if (NeedsFeed(ticket)) {
+      ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFeed(ticket.feed));
+      ARROW_ASSIGN_OR_RAISE(resolved, ResolveTicket(ticket, info));
+    }
+    if (!resolved.ranges.empty()) return OpenFlightGet(connection_, resolved);
+    ARROW_ASSIGN_OR_RAISE(auto schema, GetSchema(ticket.feed));
+    ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
+    return std::make_unique<EmptyGet>(SelectFields(schema, columns));
+  }
+
+ private:
+  template <typename M>
+  arrow::Result<M> ParseAnswer(std::string_view bytes, std::string_view doing) {
+    if (auto message = proto::Parse<M>(bytes)) return *std::move(message);
+    return Error(Code::kInternal, doing, ": the answer of ", connection_->uri(),
+                 " cannot be parsed: is it a FlightBridge server of this version?");
+  }
+
+  // Runs an action to its end, since its status comes last. At most one result is expected.
+  arrow::Result<std::optional<std::string>> RunAction(std::string_view name, std::string body,
+                                                      const std::string& doing) {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    const flight::Action action{"flightbridge.v1." + std::string(name),
+                                arrow::Buffer::FromString(std::move(body))};
+    std::unique_ptr<flight::ResultStream> results;
+    ARROW_RETURN_NOT_OK(connection_->Translate(
+        connection_->transport().DoAction(connection_->UnaryOptions(), action, &results), doing));
+    std::optional<std::string> answer;
+    while (true) {
+      auto next = results->Next();
+      if (!next.ok()) return connection_->Translate(next.status(), doing);
+      if (*next == nullptr) return answer;
+      if ((*next)->body != nullptr) answer = (*next)->body->ToString();
+    }
+  }
+
+  template <typename M>
+  arrow::Result<M> Act(std::string_view name, std::string body, const std::string& doing) {
+    ARROW_ASSIGN_OR_RAISE(const auto answer, RunAction(name, std::move(body), doing));
+    return ParseAnswer<M>(answer.value_or(""), doing);
+  }
+
+  arrow::Status ActWithoutAnswer(std::string_view name, std::string body,
+                                 const std::string& doing) {
+    return RunAction(name, std::move(body), doing).status();
+  }
+
+  const std::shared_ptr<Connection> connection_;
+};
+
+}  // namespace
+
+std::unique_ptr<Client> MakeFlightClient(std::shared_ptr<Connection> connection) {
+  return std::make_unique<FlightClient>(std::move(connection));
+}
+
+}  // namespace flightbridge::client

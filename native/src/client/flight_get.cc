@@ -1,0 +1,184 @@
+#include "client/flight_get.h"
+
+#include <atomic>
+#include <utility>
+
+#include <arrow/buffer.h>
+#include <arrow/flight/types.h>
+#include <arrow/ipc/message.h>
+#include <arrow/ipc/reader.h>
+#include <arrow/record_batch.h>
+
+#include "client/get_plan.h"
+#include "flightbridge/error.h"
+#include "segment/checksum.h"
+
+namespace flightbridge::client {
+namespace {
+
+namespace flight = arrow::flight;
+namespace ipc = arrow::ipc;
+
+// The IPC messages of a DoGet, and the application metadata of the last one.
+class MessageSource : public ipc::MessageReader {
+ public:
+  explicit MessageSource(flight::internal::ClientDataStream* stream) : stream_(stream) {}
+
+  arrow::Result<std::unique_ptr<ipc::Message>> ReadNextMessage() override {
+    flight::internal::FlightData data;
+    do {
+      if (!stream_->ReadData(&data)) {
+        ended_ = true;
+        return nullptr;
+      }
+    } while (data.metadata == nullptr);
+    app_metadata_ = data.app_metadata;
+    return data.OpenMessage();
+  }
+
+  // True once the call has ended, well or not: its status says which.
+  bool ended() const { return ended_; }
+  std::string_view app_metadata() const {
+    return app_metadata_ == nullptr ? std::string_view() : std::string_view(*app_metadata_);
+  }
+
+ private:
+  flight::internal::ClientDataStream* stream_;
+  std::shared_ptr<arrow::Buffer> app_metadata_;
+  bool ended_ = false;
+};
+
+class FlightGet : public GetStream {
+ public:
+  FlightGet(std::shared_ptr<Connection> connection, const proto::GetTicket& ticket)
+      : connection_(std::move(connection)),
+        name_("getting feed '" + ticket.feed + "'"),
+        feed_(ticket.feed),
+        cursor_(ticket) {}
+
+  ~FlightGet() override {
+    if (!connection_->owner().is_this()) {
+      (void)stream_.release();  // a forked child must not touch the parent's call
+    } else if (stream_ != nullptr && !over_) {
+      stream_->TryCancel();
+      (void)stream_->Finish(arrow::Status::OK());
+    }
+  }
+
+  arrow::Status Open(const proto::GetTicket& ticket) {
+    ARROW_RETURN_NOT_OK(connection_->Translate(
+        connection_->transport().DoGet(connection_->StreamOptions(),
+                                       flight::Ticket{ticket.Encode()}, &stream_),
+        name_));
+    const Watchdog::Guard guard = connection_->Watch(stream_.get());
+    auto source = std::make_unique<MessageSource>(stream_.get());
+    source_ = source.get();
+    auto reader = ipc::RecordBatchStreamReader::Open(std::move(source));
+    if (!reader.ok()) {
+      source_ = nullptr;  // gone with the reader that was not made
+      return Fail(reader.status(), guard);
+    }
+    reader_ = *std::move(reader);
+    return arrow::Status::OK();
+  }
+
+  std::shared_ptr<arrow::Schema> schema() const override { return reader_->schema(); }
+
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    if (!failure_.ok()) return failure_;
+    while (!over_) {
+      std::shared_ptr<arrow::RecordBatch> batch;
+      const Watchdog::Guard guard = connection_->Watch(stream_.get());
+      const auto status = reader_->ReadNext(&batch);
+      if (!status.ok()) return Fail(status, guard);
+      if (batch == nullptr) {
+        ARROW_RETURN_NOT_OK(End(guard));
+        break;
+      }
+      if (const auto verified = Verify(*batch); !verified.ok()) {
+        stream_->TryCancel();
+        return Fail(verified, guard);
+      }
+      if (batch->num_rows() > 0) return batch;
+    }
+    return nullptr;
+  }
+
+  void Cancel() override {
+    cancelled_ = true;
+    stream_->TryCancel();
+  }
+
+ private:
+  arrow::Status Verify(const arrow::RecordBatch& batch) {
+    const auto metadata = source_->app_metadata().empty()
+                              ? std::nullopt
+                              : proto::Parse<proto::GetMetadata>(source_->app_metadata());
+    if (!metadata)
+      return Error(Code::kDataLoss, name_, ": a record batch from ", connection_->uri(),
+                   " carries no FlightBridge metadata: is something between client and server?");
+    ARROW_ASSIGN_OR_RAISE(const uint32_t crc, segment::BatchChecksum(batch));
+    if (crc != metadata->crc32c)
+      return Error(Code::kDataLoss, "feed '", feed_, "' partition ", metadata->partition, " rows ",
+                   metadata->row_begin, " to ", metadata->row_begin + batch.num_rows(),
+                   ": the checksum of what arrived is ", crc, ", of what was sent ",
+                   metadata->crc32c, ": read it again");
+    return cursor_.Advance(metadata->partition, metadata->row_begin, batch.num_rows());
+  }
+
+  arrow::Status Remember(arrow::Status failure) {
+    failure_ = std::move(failure);
+    return failure_;
+  }
+
+  // The server ended the stream: well, or with an error of its own.
+  arrow::Status End(const Watchdog::Guard& guard) {
+    over_ = true;
+    const auto status = stream_->Finish(arrow::Status::OK());
+    if (auto why = WhyStopped(guard); !why.ok()) return Remember(std::move(why));
+    if (!status.ok()) return Remember(connection_->Translate(status, name_));
+    return Remember(cursor_.CheckEnd());
+  }
+
+  // `status` is ours (a checksum, an undecodable message) unless the call itself had ended.
+  arrow::Status Fail(const arrow::Status& status, const Watchdog::Guard& guard) {
+    over_ = true;
+    const bool ended = source_ == nullptr || source_->ended();
+    if (!ended) stream_->TryCancel();
+    const auto finished = stream_->Finish(arrow::Status::OK());
+    if (auto why = WhyStopped(guard); !why.ok()) return Remember(std::move(why));
+    if (ended && !finished.ok()) return Remember(connection_->Translate(finished, name_));
+    if (CodeOf(status) == Code::kDataLoss) return Remember(status);
+    return Remember(Error(Code::kDataLoss, name_, ": what came from ", connection_->uri(),
+                          " is no valid Arrow stream (", status.message(), "): read it again"));
+  }
+
+  arrow::Status WhyStopped(const Watchdog::Guard& guard) const {
+    if (guard.fired()) return connection_->TimedOut(name_);
+    if (cancelled_) return Error(Code::kCancelled, name_, " was cancelled");
+    return arrow::Status::OK();
+  }
+
+  const std::shared_ptr<Connection> connection_;
+  const std::string name_;
+  const std::string feed_;
+  RowCursor cursor_;
+  std::unique_ptr<flight::internal::ClientDataStream> stream_;
+  std::shared_ptr<ipc::RecordBatchStreamReader> reader_;
+  MessageSource* source_ = nullptr;  // owned by reader_
+  arrow::Status failure_;
+  bool over_ = false;
+  std::atomic<bool> cancelled_ = false;
+};
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<GetStream>> OpenFlightGet(std::shared_ptr<Connection> connection,
+                                                        const proto::GetTicket& resolved) {
+  auto get = std::make_unique<FlightGet>(std::move(connection), resolved);
+  ARROW_RETURN_NOT_OK(get->Open(resolved));
+  return get;
+}
+
+}  // namespace flightbridge::client

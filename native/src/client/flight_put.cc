@@ -1,0 +1,206 @@
+#include "client/flight_put.h"
+
+#include <utility>
+
+#include <arrow/buffer.h>
+#include <arrow/flight/types.h>
+#include <arrow/ipc/writer.h>
+#include <arrow/record_batch.h>
+
+#include "client/put_checks.h"
+#include "client/slicing.h"
+#include "flightbridge/error.h"
+#include "segment/checksum.h"
+
+namespace flightbridge::client {
+namespace {
+
+namespace flight = arrow::flight;
+namespace ipc = arrow::ipc;
+
+// Hands the IPC messages of one stream to the transport: the descriptor with the first, the
+// application metadata with each record batch.
+class PayloadSink : public ipc::internal::IpcPayloadWriter {
+ public:
+  PayloadSink(flight::internal::ClientDataStream* stream, std::string descriptor)
+      : stream_(stream), descriptor_(arrow::Buffer::FromString(std::move(descriptor))) {}
+
+  void set_app_metadata(std::string bytes) {
+    app_metadata_ = arrow::Buffer::FromString(std::move(bytes));
+  }
+  // True once the transport took no more: the call has ended and its status says why.
+  bool refused() const { return refused_; }
+
+  arrow::Status WritePayload(const ipc::IpcPayload& message) override {
+    flight::FlightPayload payload(std::exchange(descriptor_, nullptr), nullptr, message);
+    if (message.type == ipc::MessageType::RECORD_BATCH)
+      payload.app_metadata = std::exchange(app_metadata_, nullptr);
+    return Send(payload);
+  }
+  arrow::Status WriteMetadata(std::string bytes) {
+    flight::FlightPayload payload;
+    payload.app_metadata = arrow::Buffer::FromString(std::move(bytes));
+    return Send(payload);
+  }
+  arrow::Status Close() override { return arrow::Status::OK(); }
+
+ private:
+  arrow::Status Send(const flight::FlightPayload& payload) {
+    ARROW_ASSIGN_OR_RAISE(const bool taken, stream_->WriteData(payload));
+    if (taken) return arrow::Status::OK();
+    refused_ = true;
+    return arrow::Status::IOError("stream closed");
+  }
+
+  flight::internal::ClientDataStream* stream_;
+  std::shared_ptr<arrow::Buffer> descriptor_;
+  std::shared_ptr<arrow::Buffer> app_metadata_;
+  bool refused_ = false;
+};
+
+class FlightPut : public PutStream {
+ public:
+  FlightPut(std::shared_ptr<Connection> connection, const proto::PutCommand& command,
+            std::shared_ptr<arrow::Schema> schema)
+      : connection_(std::move(connection)),
+        schema_(std::move(schema)),
+        name_(PutName(command.feed, command.partition, command.attempt)) {}
+
+  ~FlightPut() override {
+    if (connection_->owner().is_this()) {
+      Abort();
+    } else {
+      (void)stream_.release();  // a forked child must not touch the parent's call
+    }
+  }
+
+  arrow::Status Open(const proto::PutCommand& command) {
+    ARROW_RETURN_NOT_OK(connection_->Translate(
+        connection_->transport().DoPut(connection_->StreamOptions(), &stream_), "putting " + name_));
+    ARROW_ASSIGN_OR_RAISE(std::string descriptor,
+                          flight::FlightDescriptor::Command(command.Encode()).SerializeToString());
+    auto sink = std::make_unique<PayloadSink>(stream_.get(), std::move(descriptor));
+    sink_ = sink.get();
+    const Watchdog::Guard guard = connection_->Watch(stream_.get());
+    auto writer = ipc::internal::OpenRecordBatchWriter(std::move(sink), schema_);
+    if (!writer.ok()) return Fail(writer.status(), guard);
+    writer_ = *std::move(writer);
+    return arrow::Status::OK();
+  }
+
+  arrow::Status Write(const arrow::RecordBatch& batch) override {
+    ARROW_RETURN_NOT_OK(CheckWritable());
+    ARROW_RETURN_NOT_OK(CheckBatchSchema(*schema_, batch));
+    ARROW_ASSIGN_OR_RAISE(const auto slices, SliceForSending(batch));
+    for (const auto& slice : slices) {
+      ARROW_ASSIGN_OR_RAISE(const uint32_t crc, segment::BatchChecksum(*slice));
+      proto::PutMetadata metadata;
+      metadata.batch = proto::BatchMark{static_cast<uint64_t>(end_.batches), crc};
+      sink_->set_app_metadata(metadata.Encode());
+      const Watchdog::Guard guard = connection_->Watch(stream_.get());
+      if (const auto status = writer_->WriteRecordBatch(*slice); !status.ok())
+        return Fail(status, guard);
+      end_.batches += 1;
+      end_.rows += slice->num_rows();
+      end_.crc32c = ChainCrc(end_.crc32c, crc);
+    }
+    return arrow::Status::OK();
+  }
+
+  arrow::Result<proto::PutResult> Finish() override {
+    ARROW_RETURN_NOT_OK(CheckWritable());
+    const Watchdog::Guard guard = connection_->Watch(stream_.get());
+    proto::PutMetadata metadata;
+    metadata.end = end_;
+    if (const auto status = sink_->WriteMetadata(metadata.Encode()); !status.ok())
+      return Fail(status, guard);
+    if (const auto status = stream_->WritesDone(); !status.ok()) return Fail(status, guard);
+    std::shared_ptr<arrow::Buffer> ack;
+    const bool answered = stream_->ReadPutMetadata(&ack);
+    over_ = true;
+    const auto status = stream_->Finish(arrow::Status::OK());
+    if (guard.fired()) return Remember(connection_->TimedOut("finishing " + name_));
+    if (!status.ok()) return Remember(connection_->Translate(status, "finishing " + name_));
+    if (!answered) return Remember(NotAcknowledged());
+    // The ack of an attempt without rows is an empty message.
+    return CheckAck(ack == nullptr ? std::string_view() : std::string_view(*ack));
+  }
+
+  void Abort() override {
+    if (over_ || stream_ == nullptr) return;
+    over_ = true;
+    stream_->TryCancel();
+    (void)stream_->Finish(arrow::Status::OK());
+  }
+
+ private:
+  arrow::Status CheckWritable() const {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    if (!failure_.ok()) return failure_;
+    return over_ ? PutIsOver(name_) : arrow::Status::OK();
+  }
+
+  arrow::Status Remember(arrow::Status failure) {
+    failure_ = std::move(failure);
+    return failure_;
+  }
+
+  // Ends the call and finds out why: what the server said, not that the stream is closed.
+  arrow::Status Fail(const arrow::Status& status, const Watchdog::Guard& guard) {
+    over_ = true;
+    if (!sink_refused()) stream_->TryCancel();  // our own failure: the server has nothing to say
+    const auto finished = stream_->Finish(arrow::Status::OK());
+    if (guard.fired()) return Remember(connection_->TimedOut("putting " + name_));
+    if (!sink_refused()) return Remember(WithContext(status, "putting " + name_));
+    if (!finished.ok()) return Remember(connection_->Translate(finished, "putting " + name_));
+    return Remember(Error(Code::kInternal, "putting ", name_, ": the server at ",
+                          connection_->uri(), " ended the stream before its end record"));
+  }
+  bool sink_refused() const { return writer_ == nullptr || sink_->refused(); }
+
+  arrow::Status NotAcknowledged() const {
+    return Error(Code::kDataLoss, "finishing ", name_, ": the server at ", connection_->uri(),
+                 " did not acknowledge the attempt: write it again");
+  }
+
+  arrow::Result<proto::PutResult> CheckAck(std::string_view bytes) {
+    const auto result = proto::Parse<proto::PutResult>(bytes);
+    if (!result) return Remember(NotAcknowledged());
+    if (result->batches != end_.batches || result->rows != end_.rows ||
+        result->crc32c != end_.crc32c)
+      return Remember(Error(Code::kDataLoss, "finishing ", name_, ": sent ", end_.rows,
+                            " rows in ", end_.batches, " batches (checksum ", end_.crc32c,
+                            ") but the server acknowledged ", result->rows, " rows in ",
+                            result->batches, " batches (checksum ", result->crc32c,
+                            "): write it again"));
+    return *result;
+  }
+
+  static uint32_t ChainCrc(uint32_t chain, uint32_t crc) {
+    const uint8_t bytes[4] = {static_cast<uint8_t>(crc), static_cast<uint8_t>(crc >> 8),
+                              static_cast<uint8_t>(crc >> 16), static_cast<uint8_t>(crc >> 24)};
+    return segment::Crc32c(chain, bytes, sizeof bytes);
+  }
+
+  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<arrow::Schema> schema_;
+  const std::string name_;
+  std::unique_ptr<flight::internal::ClientDataStream> stream_;
+  std::unique_ptr<ipc::RecordBatchWriter> writer_;
+  PayloadSink* sink_ = nullptr;  // owned by writer_
+  proto::PutEnd end_;
+  arrow::Status failure_;
+  bool over_ = false;
+};
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<PutStream>> OpenFlightPut(
+    std::shared_ptr<Connection> connection, const proto::PutCommand& command,
+    const std::shared_ptr<arrow::Schema>& schema) {
+  auto put = std::make_unique<FlightPut>(std::move(connection), command, schema);
+  ARROW_RETURN_NOT_OK(put->Open(command));
+  return put;
+}
+
+}  // namespace flightbridge::client

@@ -1,0 +1,59 @@
+#include "client/uri.h"
+
+#include <charconv>
+
+#include "flightbridge/error.h"
+
+namespace flightbridge::client {
+namespace {
+
+arrow::Status BadUri(std::string_view uri, std::string_view why) {
+  return Error(Code::kInvalidArgument, "uri '", uri, "' ", why,
+               ": write grpc://HOST:PORT, for example grpc://127.0.0.1:8815");
+}
+
+bool IsHostCharacter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '-' || c == '_';
+}
+
+}  // namespace
+
+std::string Endpoint::ToUri() const {
+  const bool v6 = host.find(':') != std::string::npos;
+  return "grpc://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+arrow::Result<Endpoint> ParseUri(std::string_view uri) {
+  constexpr std::string_view kScheme = "grpc://";
+  if (!uri.starts_with(kScheme)) return BadUri(uri, "does not start with grpc://");
+  std::string_view rest = uri.substr(kScheme.size());
+
+  Endpoint endpoint;
+  if (rest.starts_with('[')) {  // an IPv6 literal
+    const size_t close = rest.find(']');
+    if (close == std::string_view::npos || close == 1) return BadUri(uri, "has no IPv6 address");
+    endpoint.host = rest.substr(1, close - 1);
+    if (endpoint.host.find_first_not_of("0123456789abcdefABCDEF:.%") != std::string::npos)
+      return BadUri(uri, "has no IPv6 address");
+    rest.remove_prefix(close + 1);
+    if (!rest.starts_with(':')) return BadUri(uri, "has no port");
+  } else {
+    const size_t colon = rest.find(':');
+    if (colon == std::string_view::npos) return BadUri(uri, "has no port");
+    endpoint.host = rest.substr(0, colon);
+    if (endpoint.host.empty()) return BadUri(uri, "has no host");
+    for (const char c : endpoint.host) {
+      if (!IsHostCharacter(c)) return BadUri(uri, "has a host that is no host name or address");
+    }
+    rest.remove_prefix(colon);
+  }
+  rest.remove_prefix(1);
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), endpoint.port);
+  if (error != std::errc{} || end != rest.data() + rest.size() || endpoint.port < 1 ||
+      endpoint.port > 65535)
+    return BadUri(uri, "has a port that is not a number from 1 to 65535");
+  return endpoint;
+}
+
+}  // namespace flightbridge::client
