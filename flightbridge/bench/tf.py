@@ -47,25 +47,16 @@ class Consumer:
             return count
 
         self._take = tf.function(take)
+        self._take(self._iterator, tf.constant(1))  # traces the function, starts the source
         self._count = 16
-        while True:  # traces the function, warms the source, finds the count
-            begin = time.perf_counter()
-            self._take(self._iterator, tf.constant(self._count))
-            seconds = time.perf_counter() - begin
-            if seconds >= run_s / 4:
-                break
+        while (seconds := self._timed_take()) < run_s / 4:
             self._count *= 2
         self._count = max(1, int(self._count * run_s / seconds))
 
     def __call__(self) -> Sample:
         """One run: batches in the graph, timed as a whole, then some one by one, timed each."""
-        import tensorflow as tf
-
-        count = tf.constant(self._count)
         cpu_before = total_cpu_s(self._pids)
-        begin = time.perf_counter()
-        self._take(self._iterator, count)
-        seconds = time.perf_counter() - begin
+        seconds = self._timed_take()
         cpu_s = total_cpu_s(self._pids) - cpu_before
         latencies = []
         for _ in range(min(_LATENCIES, self._count)):
@@ -75,6 +66,14 @@ class Consumer:
         return Sample(
             seconds, self._count * self._batch_bytes, self._count, cpu_s, tuple(latencies)
         )
+
+    def _timed_take(self) -> float:
+        import tensorflow as tf
+
+        count = tf.constant(self._count)
+        begin = time.perf_counter()
+        self._take(self._iterator, count)
+        return time.perf_counter() - begin
 
 
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:

@@ -62,7 +62,8 @@ def run(command: click.Command, args: Sequence[str] | None) -> NoReturn:
             obj=invocation,
             standalone_mode=False,
         )
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`flightbridge feeds ls | head -1`): not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

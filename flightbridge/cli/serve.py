@@ -110,6 +110,8 @@ def _start(options: ServeOptions) -> Server:
 
 def _say_ready(line: str) -> None:
     # Straight to the descriptor: nothing stays buffered that could fail again at the exit.
+    if sys.stdout is None:  # started with stdout closed (>&-): nobody wants it
+        return
     try:
         os.write(sys.stdout.fileno(), line.encode())
     except OSError as error:
