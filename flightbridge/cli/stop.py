@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import TracebackType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_REPEAT_S = 0.5  # the same wish, sent twice
 
 
 class StopSignals:
@@ -50,7 +52,11 @@ class StopSignals:
     def _watch(self) -> None:
         self._number = signal.sigwait(_SIGNALS)
         self._stopping.set()
+        first_at = time.monotonic()
         second = signal.Signals(signal.sigwait(_SIGNALS))
+        # Not meant as a second one: timeout(1) and some supervisors signal process and group both.
+        while time.monotonic() - first_at < _REPEAT_S:
+            second = signal.Signals(signal.sigwait(_SIGNALS))
         print(f"flightbridge: second {second.name}: not waiting any longer", file=sys.stderr)
         sys.stderr.flush()
         os._exit(128 + int(second))
