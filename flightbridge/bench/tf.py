@@ -27,36 +27,25 @@ _LATENCIES = 200  # batches taken one by one for the percentiles
 
 
 class Consumer:
-    """Takes batches of a dataset inside a graph, as a training loop does.
-
-    The dataset repeats without end; a run takes as many batches as take about `run_s` seconds.
-    """
+    """Takes batches of a dataset that never ends; a run takes about `run_s` seconds."""
 
     def __init__(
         self, dataset: tf.data.Dataset, batch_bytes: int, *, pids: set[int], run_s: float
     ) -> None:
-        import tensorflow as tf
-
-        self._iterator = iter(dataset)
+        self._dataset = dataset
         self._batch_bytes = batch_bytes
         self._pids = pids
-
-        def take(iterator: Any, count: Any) -> Any:
-            for _ in tf.range(count):
-                next(iterator)
-            return count
-
-        self._take = tf.function(take)
-        self._take(self._iterator, tf.constant(1))  # traces the function, starts the source
+        self._iterator: Any = None
+        self._take(1)
         self._count = 16
-        while (seconds := self._timed_take()) < run_s / 4:
+        while (seconds := self._take(self._count)) < run_s / 4:
             self._count *= 2
         self._count = max(1, int(self._count * run_s / seconds))
 
     def __call__(self) -> Sample:
-        """One run: batches in the graph, timed as a whole, then some one by one, timed each."""
+        """One run: batches timed as a whole, then some one by one, timed each."""
         cpu_before = total_cpu_s(self._pids)
-        seconds = self._timed_take()
+        seconds = self._take(self._count)
         cpu_s = total_cpu_s(self._pids) - cpu_before
         latencies = []
         for _ in range(min(_LATENCIES, self._count)):
@@ -67,24 +56,60 @@ class Consumer:
             seconds, self._count * self._batch_bytes, self._count, cpu_s, tuple(latencies)
         )
 
-    def _timed_take(self) -> float:
+    def close(self) -> None:
+        """Ends the iterator, and with it the reader behind it."""
+        self._iterator = None
+
+    def _take(self, count: int) -> float:
+        """Takes `count` batches; the seconds that took."""
+        raise NotImplementedError
+
+
+class SourceConsumer(Consumer):
+    """Takes them in ``skip``, as TensorFlow's own benchmarks of datasets do.
+
+    ``skip`` asks the source for every batch and lets it go, within one call: what is measured is
+    the source alone, and nothing of the loop that takes batches from it.
+    """
+
+    def _take(self, count: int) -> float:
+        self._iterator = iter(self._dataset.skip(count - 1))
+        begin = time.perf_counter()
+        next(self._iterator)
+        return time.perf_counter() - begin
+
+
+class LoopConsumer(Consumer):
+    """Takes them in a loop in a ``tf.function``, as a training step does."""
+
+    _function: Any = None
+
+    def _take(self, count: int) -> float:
         import tensorflow as tf
 
-        count = tf.constant(self._count)
+        def take(iterator: Any, count: Any) -> Any:
+            for _ in tf.range(count):
+                next(iterator)
+            return count
+
+        if self._function is None:
+            self._function = tf.function(take)
+            self._iterator = iter(self._dataset)
+        wanted = tf.constant(count)
         begin = time.perf_counter()
-        self._take(self._iterator, count)
+        self._function(self._iterator, wanted)
         return time.perf_counter() - begin
 
 
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
-    """The op on a feed of an embedded server, and of a server process, against the generator."""
+    """The source alone against the generator, then both in a training step's loop."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from flightbridge import Server, connect
 
     batches = data.mixed_batches(options.bytes, _WRITE_ROWS, options.columns)
+    me = os.getpid()
     with contextlib.ExitStack() as stack:
-        me = os.getpid()
-        places = {}
+        places: dict[str, tuple[str, set[int]]] = {}
         if options.uri is None:
             bridge = stack.enter_context(Server(memory_limit=options.memory_limit))
             places["tf op, same process"] = (bridge.uri, {me})
@@ -92,41 +117,50 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
             places["tf op, server process"] = (uri, {me, pid})
         else:
             places["tf op, --uri"] = (options.uri, {me})
-        sides: dict[str, Run] = {}
-        for name, (uri, pids) in places.items():
+        for uri, _ in places.values():
             client = stack.enter_context(connect(uri))
             client.write(FEED, data.as_reader(batches), mode="overwrite")
             stack.callback(client.drop, FEED, if_exists=True)
-            sides[name] = _consumer(_op(uri, batches, options), batches, options, pids)
+        generator = _generator(batches, options)
+        sources = {name: (_op(uri, batches, options), pids) for name, (uri, pids) in places.items()}
         if options.peer:
-            sides[PEER] = _consumer(_generator(batches, options), batches, options, {me})
+            sources[PEER] = (generator, {me})
+        yield from _measure(SourceConsumer, sources, batches, options, progress)
+
+        first = next(iter(sources))
+        in_loop = {f"{first}, in a loop": sources[first]}
+        if options.peer:
+            in_loop[f"{PEER}, in a loop"] = (generator, {me})
+        in_loop["ready tensors, in a loop"] = (_ready(batches, options), {me})
+        yield from _measure(LoopConsumer, in_loop, batches, options, progress)
+
+
+def _measure(
+    consumer: type[Consumer],
+    sources: dict[str, tuple[tf.data.Dataset, set[int]]],
+    batches: list[pa.RecordBatch],
+    options: BenchOptions,
+    progress: Progress,
+) -> Iterator[Result]:
+    batch_bytes = batches[0].nbytes * options.batch_rows // batches[0].num_rows
+    sides: dict[str, Run] = {}
+    with contextlib.ExitStack() as stack:  # iterators end before the servers they read from
+        for name, (dataset, pids) in sources.items():
+            side = consumer(dataset, batch_bytes, pids=pids, run_s=0.2 if options.quick else 1.0)
+            stack.callback(side.close)
+            sides[name] = side
         note = progress.start("tf", len(sides) * options.repeat)
         samples = measure(sides, options.repeat, warmup=options.warmup, note=note)
-        sides.clear()  # iterators end before the servers they read from
-    peer = samples.get(PEER, [])
+    peer_name = next((name for name in samples if name.startswith(PEER)), None)
     for name in samples:
-        if name == PEER:
-            yield summarize(name, peer, streams=1)
-        else:
-            yield summarize(
-                name,
-                samples[name],
-                streams=1,
-                peer_name=PEER if peer else None,
-                peer_samples=peer,
-            )
-
-
-def _consumer(
-    dataset: tf.data.Dataset, batches: list[pa.RecordBatch], options: BenchOptions, pids: set[int]
-) -> Consumer:
-    row_bytes = batches[0].nbytes / batches[0].num_rows
-    return Consumer(
-        dataset,
-        int(row_bytes * options.batch_rows),
-        pids=pids,
-        run_s=0.2 if options.quick else 1.0,
-    )
+        has_peer = peer_name is not None and name.startswith("tf op")
+        yield summarize(
+            name,
+            samples[name],
+            streams=1,
+            peer_name=peer_name if has_peer else None,
+            peer_samples=samples[peer_name] if has_peer and peer_name else (),
+        )
 
 
 def _op(uri: str, batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.Dataset:
@@ -161,3 +195,12 @@ def _generator(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.
     return tf.data.Dataset.from_generator(
         lambda: itertools.cycle(ready), output_signature=signature
     )
+
+
+def _ready(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.Dataset:
+    """One batch of ready tensors over and over: what the loop itself costs, the ceiling there."""
+    import tensorflow as tf
+
+    first = batches[0].slice(0, options.batch_rows)
+    tensors = {name: tf.constant(first.column(name).to_numpy()) for name in first.schema.names}
+    return tf.data.Dataset.from_tensors(tensors).repeat()
