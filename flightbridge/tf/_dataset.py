@@ -139,6 +139,9 @@ def dataset(
     read = _elements.columns_of(schema, names, feed)
     spec.columns.extend(names)
     batch, cardinality = _batches(spec, info.rows)
+    epochs_per_pass = (
+        spec.epochs if reshuffle_each_iteration and spec.shuffle_window and spec.epochs > 0 else 0
+    )
     try:
         from flightbridge.tf import _source
 
@@ -148,9 +151,7 @@ def dataset(
             read,
             batch=batch,
             cardinality=cardinality,
-            epochs_per_pass=spec.epochs
-            if reshuffle_each_iteration and spec.shuffle_window and spec.epochs > 0
-            else 0,
+            epochs_per_pass=epochs_per_pass,
             already_sharded=shard is not None,
         )
     except VersionMismatchError as error:
@@ -164,7 +165,14 @@ def dataset(
         )
     from flightbridge.tf import _fallback
 
-    return _fallback.make(spec, structure, read, batch=batch, cardinality=cardinality)
+    return _fallback.make(
+        spec,
+        structure,
+        read,
+        batch=batch,
+        cardinality=cardinality,
+        epochs_per_pass=epochs_per_pass,
+    )
 
 
 def _shard(shard: Any) -> Any:

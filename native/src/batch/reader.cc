@@ -30,6 +30,9 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
   if (spec.epochs < 1 && spec.epochs != -1) {
     return OutOfRange("epochs", spec.epochs, "give at least 1, or -1 to read without end");
   }
+  if (spec.first_epoch < 0 || spec.first_epoch > INT64_MAX - std::max<int64_t>(0, spec.epochs)) {
+    return OutOfRange("first_epoch", spec.first_epoch, "give 0 or more");
+  }
   if (spec.num_shards < 1) return OutOfRange("num_shards", spec.num_shards, "give at least 1");
   if (spec.shard < 0 || spec.shard >= spec.num_shards) {
     return OutOfRange("shard", spec.shard, "shards are numbered from 0 to num_shards - 1");
@@ -113,8 +116,9 @@ arrow::Status Reader::Describe() {
               .fingerprint = feed_.fingerprint,
               .schema_hash = feed_.schema_hash,
               .order = order,
-              .epochs = spec_.epochs,
+              .epochs = spec_.epochs < 0 ? -1 : spec_.first_epoch + spec_.epochs,
               .shard_rows = shard_rows};
+  epoch_ = spec_.first_epoch;
   return arrow::Status::OK();
 }
 
@@ -147,8 +151,8 @@ arrow::Result<BatchPtr> Reader::Next() {
   ARROW_ASSIGN_OR_RAISE(std::optional<ReadyBatch> ready, queue_.Pop());
   const std::lock_guard lock(mutex_);
   if (!ready) {
-    if (spec_.epochs > 0) {
-      epoch_ = spec_.epochs - 1;
+    if (context_.epochs > 0) {
+      epoch_ = context_.epochs - 1;
       cursor_ = context_.shard_rows;
     }
     return nullptr;
@@ -183,7 +187,7 @@ plan::ScheduleSpec Reader::MakeScheduleSpec() const {
   constexpr int64_t kRound = 8192;  // writers like powers of two: fewer batches are cut
   if (unit_rows > kRound) unit_rows -= unit_rows % kRound;
   return {.order = context_.order,
-          .epochs = spec_.epochs,
+          .epochs = context_.epochs,
           .batch_size = spec_.batch_size,
           .drop_remainder = spec_.drop_remainder,
           .unit_rows = unit_rows,

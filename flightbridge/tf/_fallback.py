@@ -1,0 +1,64 @@
+"""The slow way, where no op can be built: ``Dataset.from_generator`` over flightbridge.batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from flightbridge.tf._elements import Column, element_specs
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from flightbridge.v1 import commands_pb2
+
+
+def make(
+    spec: commands_pb2.ReaderSpec,
+    structure: Any,
+    columns: list[Column],
+    *,
+    batch: int | None,
+    cardinality: int,
+    epochs_per_pass: int,
+) -> tf.data.Dataset:
+    """The same elements as the op's, many times slower; its iterators cannot be saved.
+
+    The arguments are those of :func:`flightbridge.tf._source.make`.
+    """
+    import tensorflow as tf
+
+    _, specs = element_specs(columns, batch)
+    signature = dict(zip((column.name for column in columns), specs, strict=True))
+    passes = itertools.count()
+
+    def generate() -> Iterator[Any]:
+        from flightbridge import batches
+        from flightbridge._native import _batches
+
+        mine = type(spec)()
+        mine.CopyFrom(spec)
+        mine.first_epoch = next(passes) * epochs_per_pass
+        with batches.BatchReader(_batches.Reader(mine.SerializeToString())) as reader:
+            for element in reader:
+                yield tf.nest.map_structure(lambda name, e=element: _tensor(e[name]), structure)
+
+    dataset = tf.data.Dataset.from_generator(
+        generate, output_signature=tf.nest.map_structure(signature.__getitem__, structure)
+    )
+    return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+
+
+def _tensor(value: Any) -> Any:
+    import tensorflow as tf
+
+    from flightbridge import batches
+
+    if isinstance(value, batches.Ragged):
+        return tf.RaggedTensor.from_row_splits(
+            _tensor(value.values), tf.constant(value.row_splits), validate=False
+        )
+    if isinstance(value, batches.BytesArray):
+        return tf.constant(value.to_numpy(), tf.string)
+    return tf.constant(value)  # a copy: the slab may go back before TensorFlow is done
