@@ -239,10 +239,11 @@ class BatchReader(Iterator[dict[str, Value]]):
         self.close()
 
     def _to_numpy(self, column: _batches.Column) -> Value:
-        values: Array | BytesArray = np.asarray(column)
+        data = np.asarray(column)
+        values: Array | BytesArray = data
         if column.offsets is not None:
             offsets = np.asarray(column.offsets)
-            values = BytesArray(values, offsets, is_text=self._text[column.name])
+            values = BytesArray(data, offsets, is_text=self._text[column.name])
         if column.row_splits is None:
             return values
         return Ragged(values, np.asarray(column.row_splits))
