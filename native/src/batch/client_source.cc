@@ -3,17 +3,6 @@
 
 #include "batch/source.h"
 #include "feed/local_registry.h"
-#include "flightbridge/error.h"
-
-namespace flightbridge {
-
-// Weak: gives way to the client's own definition as soon as that is in the tree.
-__attribute__((weak)) arrow::Result<std::unique_ptr<Client>> Client::Connect(
-    const ClientOptions& options) {
-  return Error(Code::kUnavailable, options.uri, ": this build has no client");
-}
-
-}  // namespace flightbridge
 
 namespace flightbridge::batch {
 namespace {
