@@ -8,6 +8,7 @@ include_directories(SYSTEM ${PROTOZERO_INCLUDE_DIR})
 
 set(proto_root ${CMAKE_SOURCE_DIR}/proto)
 set(commands ${proto_root}/flightbridge/v1/commands.proto)
+set(journal ${proto_root}/flightbridge/v1/journal.proto) # C++ only
 set(coordinator ${proto_root}/flightbridge/v1/coordinator.proto)
 set(FB_GENERATED_DIR ${CMAKE_BINARY_DIR}/generated)
 set(FB_GENERATED_PYTHON_DIR ${CMAKE_BINARY_DIR}/generated_python)
@@ -18,7 +19,8 @@ add_custom_command(
   OUTPUT ${messages_header}
   COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/tools/gen_messages.py
           ${messages_header} ${proto_root} flightbridge/v1/commands.proto
-  DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tools/gen_messages.py ${commands}
+          flightbridge/v1/journal.proto
+  DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tools/gen_messages.py ${commands} ${journal}
   COMMENT "Compiling proto/ for C++")
 file(MAKE_DIRECTORY ${FB_GENERATED_PYTHON_DIR}/flightbridge/v1)
 file(WRITE ${FB_GENERATED_PYTHON_DIR}/flightbridge/v1/__init__.py

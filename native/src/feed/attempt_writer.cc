@@ -225,11 +225,9 @@ class AttemptWriterImpl : public AttemptWriter {
     partition->batches = result.batches;
     partition->crc32c = result.crc32c;
     partition->schema = context_.schema;
-    Staged staged;
-    staged.segments = store_.refs();
+    partition->segments = store_.refs();
     partition->messages = store_.TakeMessages();
-    staged.partition = std::move(partition);
-    ARROW_RETURN_NOT_OK(context_.stage(std::move(staged)));
+    ARROW_RETURN_NOT_OK(context_.stage(std::move(partition)));
     return result;
   }
 

@@ -12,12 +12,6 @@
 
 namespace flightbridge::feed {
 
-// A staged attempt: the data, and where it lies.
-struct Staged {
-  std::shared_ptr<const Partition> partition;
-  std::vector<segment::SegmentRef> segments;
-};
-
 // What an attempt needs from its store.
 struct AttemptContext {
   std::string feed;
@@ -28,7 +22,7 @@ struct AttemptContext {
   // FAILED_PRECONDITION once the job is committed, aborted or expired; counts as activity.
   std::function<arrow::Status()> check;
   // Makes the attempt available to its job's commit.
-  std::function<arrow::Status(Staged)> stage;
+  std::function<arrow::Status(std::shared_ptr<const Partition>)> stage;
   // The error for a full store, in the feed's words.
   std::function<arrow::Status(const arrow::Status&)> explain;
 };
@@ -36,7 +30,7 @@ struct AttemptContext {
 // Copies IPC payloads into segments, each as one record of stored_record.h.
 class PayloadStore {
  public:
-  PayloadStore(std::shared_ptr<segment::SegmentStore> segments) : segments_(std::move(segments)) {}
+  explicit PayloadStore(std::shared_ptr<segment::SegmentStore> segments) : segments_(std::move(segments)) {}
 
   arrow::Status Store(const arrow::ipc::IpcPayload& payload);
   // Gives back what the last segment does not need and makes all of them durable.

@@ -9,6 +9,13 @@ std::shared_ptr<const Snapshot> FeedStoreImpl::Current(const std::string& feed) 
   return at == feeds_.end() ? nullptr : at->second;
 }
 
+arrow::Status FeedStoreImpl::CheckTarget(const WriteJob& job, const Snapshot* current) const {
+  ARROW_RETURN_NOT_OK(CheckMode(job, current));
+  const auto damage = damaged_.find(job.feed);
+  if (damage == damaged_.end() || job.mode == proto::WriteMode::kOverwrite) return {};
+  return damage->second.status;
+}
+
 arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
   const auto job = jobs_.lower_bound({feed, ""});
   if (job != jobs_.end() && job->first.first == feed) {
@@ -48,6 +55,7 @@ proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
 arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::string& feed) const {
   ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
   std::lock_guard lock(mutex_);
+  if (const auto damage = damaged_.find(feed); damage != damaged_.end()) return damage->second.status;
   if (auto current = Current(feed)) return current;
   return NotFound(feed);
 }
@@ -98,6 +106,10 @@ arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Statu
 void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot) {
   CommittedJob job{snapshot.Info(), snapshot.schema};
   job.info.schema_text.clear();
+  RememberJob(key, std::move(job));
+}
+
+void FeedStoreImpl::RememberJob(const JobKey& key, CommittedJob job) {
   remembered_partitions_ += job.info.partitions.size();
   committed_.emplace(key, std::move(job));
   committed_order_.push_back(key);

@@ -1,8 +1,9 @@
 #include <chrono>
 #include <random>
 
-#include "common/format.h"
+#include "common/failpoint.h"
 #include "feed/feed_store_impl.h"
+#include "feed/journal_records.h"
 #include "feed/schema_rules.h"
 
 namespace flightbridge::feed {
@@ -39,8 +40,13 @@ arrow::Status ValidateJobId(const std::string& feed, const std::string& job_id) 
 }  // namespace
 
 arrow::Result<std::shared_ptr<FeedStore>> FeedStore::Open(const FeedStoreOptions& options) {
+  std::unique_ptr<segment::DataDirLock> lock;
+  if (!options.segments.data_dir.empty()) {
+    ARROW_ASSIGN_OR_RAISE(lock, segment::DataDirLock::Take(options.segments.data_dir));
+  }
   ARROW_ASSIGN_OR_RAISE(auto segments, segment::SegmentStore::Open(options.segments));
   auto store = std::make_shared<FeedStoreImpl>(options, std::move(segments));
+  if (lock != nullptr) ARROW_RETURN_NOT_OK(store->Recover(std::move(lock)));
   store->StartSweeper();
   return store;
 }
@@ -52,20 +58,25 @@ FeedStoreImpl::FeedStoreImpl(FeedStoreOptions options,
 }
 
 FeedStoreImpl::~FeedStoreImpl() {
-  {
-    std::lock_guard lock(sweeper_mutex_);
-    stopping_ = true;
+  segments_->Retire();
+  if (getpid() != pid_) {
+    static_cast<void>(sweeper_.release());
+    return;
   }
-  sweeper_wakes_.notify_all();
-  if (sweeper_.joinable()) sweeper_.join();
+  {
+    std::lock_guard lock(sweeper_->mutex);
+    sweeper_->stopping = true;
+  }
+  sweeper_->wakes.notify_all();
+  if (sweeper_->thread.joinable()) sweeper_->thread.join();
 }
 
 void FeedStoreImpl::StartSweeper() {
-  sweeper_ = std::thread([this] {
+  sweeper_->thread = std::thread([this] {
     const auto period = std::max<std::chrono::milliseconds>(options_.orphan_ttl / 4,
                                                             std::chrono::milliseconds(100));
-    std::unique_lock lock(sweeper_mutex_);
-    while (!sweeper_wakes_.wait_for(lock, period, [this] { return stopping_; })) {
+    std::unique_lock lock(sweeper_->mutex);
+    while (!sweeper_->wakes.wait_for(lock, period, [this] { return sweeper_->stopping; })) {
       lock.unlock();
       SweepOrphans();
       lock.lock();
@@ -94,9 +105,11 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   job->schema_hash = SchemaHash(*job->schema);
   job->active_ms = NowMs();
 
-  std::lock_guard lock(mutex_);
+  std::lock_guard decisions(decisions_);
+  std::shared_lock recording(recording_);
   const JobKey key{request.feed, request.job_id};
   proto::BeginWriteResult result;
+  std::unique_lock lock(mutex_);
   if (committed_.contains(key)) {
     result.already_committed = true;
     return result;
@@ -114,10 +127,22 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
     return result;
   }
   const auto current = Current(request.feed);
-  ARROW_RETURN_NOT_OK(CheckMode(*job, current.get()));
+  ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
   job->skip = job->mode == proto::WriteMode::kIgnore && current != nullptr;
   job->serial = next_serial_++;
   result.skip = job->skip;
+  lock.unlock();
+
+  proto::JournalRecord record;
+  record.begin.emplace();
+  record.begin->job = job->serial;
+  record.begin->feed = job->feed;
+  record.begin->job_id = job->job_id;
+  record.begin->mode = static_cast<int32_t>(job->mode);
+  record.begin->schema = request.schema;
+  record.begin->skip = job->skip;
+  ARROW_RETURN_NOT_OK(Record(record));
+  lock.lock();
   jobs_.emplace(key, std::move(job));
   return result;
 }
@@ -163,31 +188,72 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
     job->active_ms.store(self->NowMs(), std::memory_order_relaxed);
     return job->CheckOpen();
   };
-  context.stage = [self, job](Staged staged) { return self->Stage(job, std::move(staged)); };
+  context.stage = [self, job](PartitionPtr staged) { return self->Stage(job, std::move(staged)); };
   context.explain = [self, feed = command.feed](const arrow::Status& status) {
     return self->Explain(feed, status);
   };
   return MakeAttemptWriter(std::move(context));
 }
 
-arrow::Status FeedStoreImpl::Stage(const JobPtr& job, Staged staged) {
-  Staged replaced;  // freed after the lock
+arrow::Status FeedStoreImpl::Record(const proto::JournalRecord& record) {
+  if (journal_ == nullptr) return {};
+  ARROW_ASSIGN_OR_RAISE(const auto ticket, journal_->Append(record.Encode()));
+  return journal_->Sync(ticket);
+}
+
+arrow::Status FeedStoreImpl::Stage(const JobPtr& job, PartitionPtr staged) {
+  WriteJob::Staged added{std::move(staged), 0};  // holds the one that lost, freed after the lock
+  std::shared_lock recording(recording_);
+  FB_FAILPOINT("attempt.before_journal");
+  segment::Journal::Ticket ticket;
+  {
+    std::lock_guard ordering(ordering_);
+    added.order = next_order_++;
+    if (journal_ != nullptr) {
+      proto::JournalRecord record;
+      record.attempt = AttemptRecord(job->serial, *added.data);
+      ARROW_ASSIGN_OR_RAISE(ticket, journal_->Append(record.Encode()));
+    }
+  }
+  if (journal_ != nullptr) ARROW_RETURN_NOT_OK(journal_->Sync(ticket));
+  FB_FAILPOINT("attempt.after_journal");
   std::lock_guard lock(mutex_);
   ARROW_RETURN_NOT_OK(job->CheckOpen());
-  // A client that lost the ack sends the same attempt again: the later one counts.
-  Staged& slot = job->staged[{staged.partition->partition, staged.partition->attempt}];
-  replaced = std::exchange(slot, std::move(staged));
+  // A client that lost the ack sends the same attempt again: the later record counts.
+  WriteJob::Staged& slot = job->staged[{added.data->partition, added.data->attempt}];
+  if (slot.order < added.order) std::swap(slot, added);
+  return {};
+}
+
+arrow::Status FeedStoreImpl::CommitRecorded(const WriteJob& job, const Snapshot& snapshot,
+                                            bool skip, const std::vector<PartitionPtr>& chosen) {
+  if (journal_ == nullptr) return {};
+  proto::JournalRecord record;
+  record.commit.emplace();
+  record.commit->job = job.serial;
+  record.commit->feed_id = snapshot.feed_id;
+  record.commit->created_unix_ms = snapshot.created_unix_ms;
+  record.commit->skip = skip;
+  for (const PartitionPtr& partition : chosen) {
+    record.commit->attempts.push_back({partition->partition, partition->attempt});
+  }
+  FB_FAILPOINT("commit.before_journal");
+  ARROW_ASSIGN_OR_RAISE(const auto ticket, journal_->Append(record.Encode()));
+  FB_FAILPOINT("commit.before_fsync");
+  ARROW_RETURN_NOT_OK(journal_->Sync(ticket));
+  FB_FAILPOINT("commit.after_fsync");
   return {};
 }
 
 arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     const proto::CommitWrite& request) {
   std::shared_ptr<const Snapshot> replaced;  // freed after the locks
+  decltype(WriteJob::staged) losers;        // so are these, whatever late writers hold
   JobPtr job;
   std::lock_guard decisions(decisions_);
   const JobKey key{request.feed, request.job_id};
   std::shared_ptr<const Snapshot> current;
-  std::vector<Staged> chosen;
+  std::vector<PartitionPtr> chosen;
   {
     std::lock_guard lock(mutex_);
     if (const auto done = committed_.find(key); done != committed_.end()) {
@@ -199,7 +265,7 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     if (at == jobs_.end()) return UnknownJob(request.feed, request.job_id);
     job = at->second;
     current = Current(request.feed);
-    ARROW_RETURN_NOT_OK(CheckMode(*job, current.get()));
+    ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
     if (!job->skip) {
       ARROW_ASSIGN_OR_RAISE(chosen, ChooseAttempts(*job, request.attempts));
     }
@@ -214,19 +280,33 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
   std::shared_ptr<const Snapshot> snapshot = current;
   if (!skip) snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
 
-  std::lock_guard lock(mutex_);
-  job->end.store(JobEnd::kCommitted, std::memory_order_release);
-  replaced = std::exchange(feeds_[request.feed], snapshot);
-  jobs_.erase(key);
-  Remember(key, *snapshot);
   proto::CommitWriteResult result;
-  result.feed = InfoOf(request.feed);
+  {
+    std::shared_lock recording(recording_);
+    ARROW_RETURN_NOT_OK(CommitRecorded(*job, *snapshot, skip, chosen));
+    std::lock_guard lock(mutex_);
+    job->end.store(JobEnd::kCommitted, std::memory_order_release);
+    losers.swap(job->staged);
+    replaced = std::exchange(feeds_[request.feed], snapshot);
+    if (!skip) damaged_.erase(request.feed);
+    jobs_.erase(key);
+    Remember(key, *snapshot);
+    result.feed = InfoOf(request.feed);
+  }
+  CompactIfLarge();
   return result;
 }
 
 arrow::Status FeedStoreImpl::EndJob(const JobPtr& job, JobEnd end) {
+  decltype(job->staged) discarded;  // freed after the lock, and not when the last writer goes
+  std::shared_lock recording(recording_);
+  proto::JournalRecord record;
+  record.end.emplace();
+  record.end->job = job->serial;
+  ARROW_RETURN_NOT_OK(Record(record));
   std::lock_guard lock(mutex_);
   job->end.store(end, std::memory_order_release);
+  discarded.swap(job->staged);
   jobs_.erase({job->feed, job->job_id});
   return {};
 }
@@ -245,21 +325,33 @@ arrow::Status FeedStoreImpl::AbortWrite(const proto::AbortWrite& request) {
     if (at == jobs_.end()) return {};  // aborted before, or never begun: nothing of it is left
     job = at->second;
   }
-  return EndJob(job, JobEnd::kAborted);
+  ARROW_RETURN_NOT_OK(EndJob(job, JobEnd::kAborted));
+  CompactIfLarge();
+  return {};
 }
 
 arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
   std::shared_ptr<const Snapshot> dropped;  // freed after the locks
+  decltype(damaged_)::node_type damaged;    // so is this
   std::lock_guard decisions(decisions_);
-  std::lock_guard lock(mutex_);
-  const auto at = feeds_.find(request.feed);
-  if (at == feeds_.end()) {
-    if (request.if_exists) return {};
-    return NotFound(request.feed);
+  {
+    std::lock_guard lock(mutex_);
+    if (!feeds_.contains(request.feed)) {
+      return request.if_exists ? arrow::Status::OK() : NotFound(request.feed);
+    }
   }
-  dropped = std::move(at->second);
-  feeds_.erase(at);
+  {
+    std::shared_lock recording(recording_);
+    proto::JournalRecord record;
+    record.drop.emplace();
+    record.drop->feed = request.feed;
+    ARROW_RETURN_NOT_OK(Record(record));
+    std::lock_guard lock(mutex_);
+    dropped = std::move(feeds_.extract(request.feed).mapped());
+    damaged = damaged_.extract(request.feed);
+  }
+  CompactIfLarge();
   return {};
 }
 

@@ -1,15 +1,22 @@
 // The FeedStore behind the interface. Private to feed/.
 //
 // Locks, always taken in this order:
-//   decisions_  held across a whole commit, abort or drop, so that decisions happen one by one;
+//   decisions_  held across a whole begin, commit, abort or drop: decisions happen one by one;
+//   recording_  shared from a record's write to the change it records, exclusive by compaction;
 //   mutex_      guards the tables; held for moments, never across I/O.
+// With a data directory every change is on disk before it is made, and what it replaces is freed
+// only after that.
 #pragma once
+
+#include <unistd.h>
 
 #include <condition_variable>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -17,6 +24,8 @@
 
 #include "feed/feed_store.h"
 #include "feed/write_job.h"
+#include "segment/data_dir.h"
+#include "segment/journal.h"
 
 namespace flightbridge::feed {
 
@@ -24,6 +33,12 @@ namespace flightbridge::feed {
 struct CommittedJob {
   proto::FeedInfo info;  // without schema_text
   std::shared_ptr<arrow::Schema> schema;
+};
+
+// Why a feed cannot be read, and what of its data is left: kept until the feed is dropped.
+struct Damage {
+  arrow::Status status;
+  std::vector<std::shared_ptr<segment::Segment>> held;
 };
 
 class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<FeedStoreImpl> {
@@ -34,6 +49,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
 
   FeedStoreImpl(FeedStoreOptions options, std::shared_ptr<segment::SegmentStore> segments);
   ~FeedStoreImpl() override;
+  // Replays the journal of the data directory and maps what is left of it.
+  arrow::Status Recover(std::unique_ptr<segment::DataDirLock> lock);
   void StartSweeper();
 
   arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& request) override;
@@ -52,23 +69,54 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   using JobKey = std::pair<std::string, std::string>;  // feed, job id
   using JobPtr = std::shared_ptr<WriteJob>;
 
-  arrow::Status Stage(const JobPtr& job, Staged staged);
+  // With a data directory: writes the record and waits for the disk.
+  arrow::Status Record(const proto::JournalRecord& record);
+  arrow::Status Stage(const JobPtr& job, PartitionPtr staged);
+  arrow::Status CommitRecorded(const WriteJob& job, const Snapshot& snapshot, bool skip,
+                               const std::vector<PartitionPtr>& chosen);
+
+  // Recovery (recovery.cc): before any other thread knows the store, so without locks.
+  arrow::Status Replay(std::string_view payload);
+  arrow::Status ReplayBegin(const proto::JournalBegin& record);
+  arrow::Status ReplayAttempt(const proto::JournalAttempt& record);
+  arrow::Status ReplayCommit(const proto::JournalCommit& record);
+  arrow::Status ReplayFeed(const proto::JournalFeed& record);
+  arrow::Status ReplayDone(const proto::JournalDone& record);
+  arrow::Result<std::shared_ptr<arrow::Schema>> SharedSchema(const std::string& bytes);
+  void MapEverything();
+
+  // Compaction (compaction.cc): under decisions_.
+  void CompactIfLarge();
+  arrow::Status EmitState(const segment::Journal::Replay& emit) const;
   // Ends a job; its staged attempts are freed by the caller's last reference.
   arrow::Status EndJob(const JobPtr& job, JobEnd end);
   arrow::Status Explain(const std::string& feed, const arrow::Status& status) const;
+  // CheckMode(), and DATA_LOSS where an append would build on a damaged feed. Under mutex_.
+  arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
   arrow::Status NotFound(const std::string& feed) const;  // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed) const;  // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
   void Remember(const JobKey& key, const Snapshot& snapshot);              // under mutex_
+  void RememberJob(const JobKey& key, CommittedJob job);                   // under mutex_
   static proto::CommitWriteResult ResultOf(const CommittedJob& job);
   int64_t NowMs() const { return options_.clock_ms(); }
 
   FeedStoreOptions options_;
   const std::shared_ptr<segment::SegmentStore> segments_;
+  const pid_t pid_ = getpid();
+  std::unique_ptr<segment::DataDirLock> data_dir_lock_;  // null: in memory, as journal_
+  std::unique_ptr<segment::Journal> journal_;
+  int64_t compact_at_bytes_ = 0;
+  std::map<std::string, std::shared_ptr<arrow::Schema>> replayed_schemas_;  // by their bytes
 
   std::mutex decisions_;
+  std::shared_mutex recording_;
+  std::mutex ordering_;  // makes the order of attempts that of their records
+  uint64_t next_order_ = 1;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const Snapshot>> feeds_;
+  // Committed feeds that cannot be read, by name: found out when their segments were mapped.
+  std::map<std::string, Damage> damaged_;
   std::map<JobKey, JobPtr> jobs_;
   std::map<JobKey, CommittedJob> committed_;
   std::deque<JobKey> committed_order_;
@@ -76,10 +124,14 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   size_t next_to_strip_ = 0;  // index into committed_order_
   uint64_t next_serial_ = 1;
 
-  std::mutex sweeper_mutex_;
-  std::condition_variable sweeper_wakes_;
-  bool stopping_ = false;
-  std::thread sweeper_;
+  // On the heap, because a forked child must leave it alone: the thread waits there forever.
+  struct Sweeper {
+    std::mutex mutex;
+    std::condition_variable wakes;
+    bool stopping = false;
+    std::thread thread;
+  };
+  std::unique_ptr<Sweeper> sweeper_ = std::make_unique<Sweeper>();
 };
 
 }  // namespace flightbridge::feed

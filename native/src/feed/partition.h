@@ -12,6 +12,8 @@
 #include <arrow/result.h>
 #include <arrow/type.h>
 
+#include "segment/segment.h"
+
 namespace flightbridge::feed {
 
 // One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
@@ -46,6 +48,7 @@ struct Partition {
   uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
   std::shared_ptr<arrow::Schema> schema;
   std::vector<StoredMessage> messages;  // in stream order, dictionaries before their users
+  std::vector<segment::SegmentRef> segments;  // where they lie
   std::shared_ptr<VerifiedFlags> verified;  // null: written, and so verified, in this run
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.

@@ -48,10 +48,10 @@ arrow::Status CheckMode(const WriteJob& job, const Snapshot* current) {
                "; cast the columns, or write with mode overwrite");
 }
 
-arrow::Result<std::vector<Staged>> ChooseAttempts(
+arrow::Result<std::vector<PartitionPtr>> ChooseAttempts(
     const WriteJob& job, const std::vector<proto::AttemptRef>& attempts) {
   std::map<int64_t, const proto::AttemptRef*> by_partition;
-  std::vector<Staged> chosen;
+  std::vector<PartitionPtr> chosen;
   const auto name = [&](const proto::AttemptRef& ref) {
     return "feed '" + job.feed + "', partition " + std::to_string(ref.partition) + ", attempt " +
            std::to_string(ref.attempt);
@@ -70,20 +70,20 @@ arrow::Result<std::vector<Staged>> ChooseAttempts(
       return Error(Code::kFailedPrecondition, name(*ref), " is not staged in write job '",
                    job.job_id, "': write it to its end before the commit");
     }
-    const Partition& have = *at->second.partition;
+    const Partition& have = *at->second.data;
     if (have.rows != ref->rows || have.batches != ref->batches || have.crc32c != ref->crc32c) {
       return Error(Code::kDataLoss, name(*ref), ": the commit names ", ref->rows, " rows in ",
                    ref->batches, " batches with checksum ", ref->crc32c, ", staged are ",
                    have.rows, " rows in ", have.batches, " batches with checksum ", have.crc32c,
                    ": write the partition again");
     }
-    chosen.push_back(at->second);
+    chosen.push_back(at->second.data);
   }
   return chosen;
 }
 
 std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* current,
-                                        const std::vector<Staged>& chosen, uint64_t feed_id,
+                                        const std::vector<PartitionPtr>& chosen, uint64_t feed_id,
                                         int64_t created_unix_ms) {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->name = job.feed;
@@ -96,8 +96,8 @@ std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* cur
     snapshot->partitions = current->partitions;
     next = current->partitions.empty() ? 0 : current->partitions.back()->partition + 1;
   }
-  for (const Staged& staged : chosen) {
-    auto partition = std::make_shared<Partition>(*staged.partition);
+  for (const PartitionPtr& staged : chosen) {
+    auto partition = std::make_shared<Partition>(*staged);
     partition->schema = snapshot->schema;
     if (next >= 0) partition->partition = next++;
     snapshot->partitions.push_back(std::move(partition));

@@ -15,6 +15,8 @@
 
 namespace flightbridge::feed {
 
+using PartitionPtr = std::shared_ptr<const Partition>;
+
 // Why a job takes no more attempts.
 enum class JobEnd { kOpen, kCommitted, kAborted, kExpired };
 
@@ -27,6 +29,10 @@ struct WriteJob {
   uint64_t serial = 0;  // tells two jobs of the same name apart in the journal
   bool skip = false;    // mode ignore, and the feed exists
 
+  struct Staged {
+    PartitionPtr data;
+    uint64_t order = 0;  // of its record in the journal
+  };
   // By (partition, attempt).
   std::map<std::pair<int64_t, int64_t>, Staged> staged;
 
@@ -47,13 +53,13 @@ arrow::Status CheckMode(const WriteJob& job, const Snapshot* current);
 
 // The staged attempts that a commit names, by partition. INVALID_ARGUMENT for two attempts of one
 // partition, FAILED_PRECONDITION for one that is not staged, DATA_LOSS where counts disagree.
-arrow::Result<std::vector<Staged>> ChooseAttempts(
+arrow::Result<std::vector<PartitionPtr>> ChooseAttempts(
     const WriteJob& job, const std::vector<proto::AttemptRef>& attempts);
 
 // The feed as it is once `chosen` are committed over `current`. Append numbers the new partitions
 // after the existing ones.
 std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* current,
-                                        const std::vector<Staged>& chosen, uint64_t feed_id,
+                                        const std::vector<PartitionPtr>& chosen, uint64_t feed_id,
                                         int64_t created_unix_ms);
 
 }  // namespace flightbridge::feed

@@ -58,7 +58,6 @@ class Segment : public std::enable_shared_from_this<Segment> {
   arrow::Status Sync();
 
  private:
-  friend class SegmentStore;
   friend class SegmentStoreImpl;
 
   std::shared_ptr<SegmentStore> store_;
@@ -90,6 +89,9 @@ class SegmentStore : public std::enable_shared_from_this<SegmentStore> {
   virtual arrow::Result<std::shared_ptr<Segment>> Reopen(const SegmentRef& ref) = 0;
   // Frees what nobody reopened (orphans of an earlier run).
   virtual arrow::Status RemoveUnclaimed() = 0;
+  // From now on nothing is freed in the data directory: what readers still hold belongs to
+  // whoever opens the directory next.
+  virtual void Retire() = 0;
   // Gives up every pooled page.
   virtual void ReleasePool() = 0;
 

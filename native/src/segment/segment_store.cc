@@ -1,9 +1,14 @@
+#include <unistd.h>
+
 #include <algorithm>
+#include <charconv>
+#include <filesystem>
 #include <mutex>
 #include <vector>
 
 #include "flightbridge/error.h"
 #include "segment/chunk.h"
+#include "segment/journal.h"
 #include "segment/segment.h"
 
 namespace flightbridge::segment {
@@ -61,7 +66,29 @@ class SegmentStoreImpl : public SegmentStore {
   explicit SegmentStoreImpl(SegmentStoreOptions options)
       : options_(std::move(options)), budget_(options_.memory_limit_bytes) {}
 
+  // Finds the files of earlier runs, so that no new one takes the name of an old one.
+  arrow::Status OpenDirectory() {
+    if (in_memory()) return {};
+    std::error_code error;
+    std::filesystem::create_directory(Directory(), error);
+    if (!error) {
+      std::filesystem::permissions(Directory(), std::filesystem::perms::owner_all, error);
+    }
+    if (error) {
+      return Error(Code::kPermissionDenied, "cannot use '", Directory(), "': ", error.message(),
+                   " (errno ", error.value(), ")");
+    }
+    ARROW_RETURN_NOT_OK(SyncDirectory(options_.data_dir));
+    ARROW_ASSIGN_OR_RAISE(const auto ids, ChunkIds());
+    for (const uint64_t id : ids) next_chunk_ = std::max(next_chunk_, id + 1);
+    return {};
+  }
+
   arrow::Result<std::shared_ptr<Segment>> New(int64_t min_bytes, int64_t want_bytes) override {
+    if (forked()) {
+      return Error(Code::kFailedPrecondition,
+                   "this is a forked child of the server's process: it cannot store data");
+    }
     const int64_t min = RoundUp(std::max<int64_t>(min_bytes, 1), PageBytes());
     const int64_t want = std::max(min, RoundUp(want_bytes, PageBytes()));
     std::shared_ptr<Chunk> chunk;
@@ -73,9 +100,7 @@ class SegmentStoreImpl : public SegmentStore {
     if (!extent.warm) {
       if (auto status = chunk->Populate(extent.offset, extent.length); !status.ok()) {
         std::lock_guard lock(mutex_);
-        chunk->Discard(extent.offset, extent.length);
-        GiveBack(chunk, {extent.offset, extent.length, false});
-        budget_.Release(extent.length);
+        Release(chunk, extent.offset, extent.length);
         return status;
       }
     }
@@ -84,10 +109,48 @@ class SegmentStoreImpl : public SegmentStore {
   }
 
   arrow::Result<std::shared_ptr<Segment>> Reopen(const SegmentRef& ref) override {
-    return Error(Code::kInternal, "segment ", ref.chunk, " is not in a data directory");
+    std::lock_guard lock(mutex_);
+    auto at = std::find_if(chunks_.begin(), chunks_.end(),
+                           [&](const auto& chunk) { return chunk->id() == ref.chunk; });
+    if (at == chunks_.end()) {
+      ARROW_ASSIGN_OR_RAISE(auto chunk, Chunk::OpenFile(ref.chunk, PathOf(ref.chunk)));
+      at = chunks_.insert(chunks_.end(), std::move(chunk));
+    }
+    const std::shared_ptr<Chunk> chunk = *at;
+    const int64_t capacity = RoundUp(ref.used, PageBytes());
+    if (ref.offset < 0 || ref.offset % PageBytes() != 0 || ref.used < 0 ||
+        ref.offset > chunk->size() || capacity > chunk->size() - ref.offset) {
+      return Error(Code::kDataLoss, "segment file '", chunk->path(), "' has ", chunk->size(),
+                   " bytes and should hold ", ref.used, " at offset ", ref.offset);
+    }
+    if (capacity > 0 && !chunk->free.TakeRange(ref.offset, capacity)) {
+      return Error(Code::kDataLoss, "segment file '", chunk->path(), "' holds two segments at ",
+                   ref.offset);
+    }
+    auto segment = std::make_shared<Segment>(shared_from_this(), chunk, ref.offset, capacity);
+    segment->used_ = ref.used;
+    return segment;
   }
 
-  arrow::Status RemoveUnclaimed() override { return {}; }
+  arrow::Status RemoveUnclaimed() override {
+    if (in_memory()) return {};
+    std::lock_guard lock(mutex_);
+    ARROW_ASSIGN_OR_RAISE(const auto ids, ChunkIds());
+    for (const uint64_t id : ids) {
+      const bool claimed = std::any_of(chunks_.begin(), chunks_.end(),
+                                       [&](const auto& chunk) { return chunk->id() == id; });
+      if (!claimed) unlink(PathOf(id).c_str());
+    }
+    for (const auto& chunk : chunks_) {
+      for (const auto& [offset, run] : chunk->free.runs()) chunk->Discard(offset, run.length);
+    }
+    return {};
+  }
+
+  void Retire() override {
+    std::lock_guard lock(mutex_);
+    retired_ = !in_memory();
+  }
 
   void ReleasePool() override {
     std::lock_guard lock(mutex_);
@@ -97,6 +160,32 @@ class SegmentStoreImpl : public SegmentStore {
   const Budget& budget() const override { return budget_; }
 
  private:
+  bool in_memory() const { return options_.data_dir.empty(); }
+  // A forked child shares the pages with its parent: it must not give any of them away.
+  bool forked() const { return getpid() != pid_; }
+  std::string Directory() const { return options_.data_dir + "/segments"; }
+
+  std::string PathOf(uint64_t id) const {
+    std::string digits = std::to_string(id);
+    if (digits.size() < 8) digits.insert(0, 8 - digits.size(), '0');
+    return Directory() + "/" + digits + ".seg";
+  }
+
+  arrow::Result<std::vector<uint64_t>> ChunkIds() const {
+    std::vector<uint64_t> ids;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(Directory(), error)) {
+      const std::string name = entry.path().filename().string();
+      uint64_t id = 0;
+      const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), id);
+      if (failed == std::errc() && std::string_view(end) == ".seg") ids.push_back(id);
+    }
+    if (error) {
+      return Error(Code::kInternal, "cannot list '", Directory(), "': ", error.message());
+    }
+    return ids;
+  }
+
   // Under mutex_: finds room, counts it, takes it.
   arrow::Status Take(int64_t min, int64_t want, std::shared_ptr<Chunk>* chunk, Extent* extent) {
     // A warm run of a fair size beats a cold one of the full size.
@@ -119,9 +208,9 @@ class SegmentStoreImpl : public SegmentStore {
         return {};
       }
     }
-    auto made = Chunk::InMemory(next_chunk_++, std::max(bytes, options_.segment_bytes));
+    auto made = NewChunk(std::max(bytes, RoundUp(options_.segment_bytes, PageBytes())));
     if (!made.ok()) {
-      budget_.Release(bytes);
+      if (in_memory()) budget_.Release(bytes);
       return made.status();
     }
     *chunk = made.MoveValueUnsafe();
@@ -130,9 +219,17 @@ class SegmentStoreImpl : public SegmentStore {
     return {};
   }
 
-  // Reserves from `want` down to `min` bytes, whatever there is.
+  arrow::Result<std::shared_ptr<Chunk>> NewChunk(int64_t size) {
+    const uint64_t id = next_chunk_++;
+    if (in_memory()) return Chunk::InMemory(id, size);
+    ARROW_ASSIGN_OR_RAISE(auto chunk, Chunk::CreateFile(id, PathOf(id), size));
+    ARROW_RETURN_NOT_OK(SyncDirectory(Directory()));
+    return chunk;
+  }
+
+  // Reserves from `want` down to `min` bytes, whatever there is. The disk sets its own limit.
   arrow::Result<int64_t> Reserve(int64_t min, int64_t want) {
-    if (budget_.TryReserve(want)) return want;
+    if (!in_memory() || budget_.TryReserve(want)) return want;
     Shed(want);
     for (int64_t bytes = want;; bytes = std::max(min, RoundUp(bytes / 2, PageBytes()))) {
       if (budget_.TryReserve(bytes)) return bytes;
@@ -150,37 +247,44 @@ class SegmentStoreImpl : public SegmentStore {
       while (chunk.free.warm_bytes() > 0) {
         if (budget_.limit_bytes() - budget_.held_bytes() >= bytes) return;
         const auto taken = chunk.free.Take(1, chunk.size(), true);
-        chunk.Discard(taken->offset, taken->length);
-        chunk.free.Add({taken->offset, taken->length, false});
         budget_.Unpool(taken->length);
+        chunk.Discard(taken->offset, taken->length);
         budget_.Release(taken->length);
+        chunk.free.Add({taken->offset, taken->length, false});
       }
       at = chunk.free.all_free() ? chunks_.erase(at) : at + 1;
     }
   }
 
   void Free(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length) override {
+    if (forked()) return;
     std::lock_guard lock(mutex_);
-    const bool keep = budget_.pooled_bytes() + length <= budget_.limit_bytes() / 2;
-    if (keep) {
+    if (retired_) return;
+    if (in_memory() && budget_.pooled_bytes() + length <= budget_.limit_bytes() / 2) {
       budget_.Pool(length);
+      chunk->free.Add({offset, length, true});
     } else {
-      chunk->Discard(offset, length);
-      budget_.Release(length);
+      Release(chunk, offset, length);
     }
-    GiveBack(chunk, {offset, length, keep});
   }
 
-  void GiveBack(const std::shared_ptr<Chunk>& chunk, const Extent& extent) {
-    chunk->free.Add(extent);
-    if (chunk->free.all_free() && chunk->free.warm_bytes() == 0) std::erase(chunks_, chunk);
+  // Under mutex_: gives the pages of a segment back to the system.
+  void Release(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length) {
+    chunk->Discard(offset, length);
+    if (in_memory()) budget_.Release(length);
+    chunk->free.Add({offset, length, false});
+    if (!chunk->free.all_free() || chunk->free.warm_bytes() > 0) return;
+    if (!in_memory()) unlink(chunk->path().c_str());
+    std::erase(chunks_, chunk);
   }
 
   const SegmentStoreOptions options_;
+  const pid_t pid_ = getpid();
   Budget budget_;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Chunk>> chunks_;
   uint64_t next_chunk_ = 1;
+  bool retired_ = false;
 };
 
 arrow::Result<std::shared_ptr<SegmentStore>> SegmentStore::Open(
@@ -189,7 +293,9 @@ arrow::Result<std::shared_ptr<SegmentStore>> SegmentStore::Open(
     return Error(Code::kInvalidArgument, "memory limit is ", options.memory_limit_bytes,
                  " bytes: --memory-limit must be more than zero");
   }
-  return std::make_shared<SegmentStoreImpl>(options);
+  auto store = std::make_shared<SegmentStoreImpl>(options);
+  ARROW_RETURN_NOT_OK(store->OpenDirectory());
+  return store;
 }
 
 }  // namespace flightbridge::segment

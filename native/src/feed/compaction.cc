@@ -1,0 +1,62 @@
+// Keeps the journal of a data directory in proportion to what it describes.
+#include <algorithm>
+
+#include "feed/feed_store_impl.h"
+#include "feed/journal_records.h"
+#include "feed/schema_rules.h"
+
+namespace flightbridge::feed {
+namespace {
+
+constexpr int64_t kSmallestBytes = 1 << 20;
+constexpr int64_t kGrowth = 4;  // times what the last compaction left
+
+}  // namespace
+
+void FeedStoreImpl::CompactIfLarge() {
+  if (journal_ == nullptr) return;
+  if (compact_at_bytes_ == 0) compact_at_bytes_ = kSmallestBytes;
+  if (journal_->bytes() < compact_at_bytes_) return;
+  std::unique_lock recording(recording_);
+  // On failure the old journal stays in use, and the next try waits for it to grow.
+  static_cast<void>(journal_->Rewrite([this](const auto& emit) { return EmitState(emit); }));
+  compact_at_bytes_ = std::max(kSmallestBytes, kGrowth * journal_->bytes());
+}
+
+arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) const {
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, snapshot] : feeds_) {
+    proto::JournalRecord record;
+    record.feed.emplace();
+    record.feed->feed = name;
+    record.feed->feed_id = snapshot->feed_id;
+    record.feed->created_unix_ms = snapshot->created_unix_ms;
+    ARROW_ASSIGN_OR_RAISE(record.feed->schema, EncodeSchema(*snapshot->schema));
+    for (const auto& partition : snapshot->partitions) {
+      record.feed->partitions.push_back(AttemptRecord(0, *partition));
+    }
+    ARROW_RETURN_NOT_OK(emit(record.Encode()));
+  }
+  for (const JobKey& key : committed_order_) {
+    const CommittedJob& job = committed_.at(key);
+    proto::JournalRecord record;
+    record.done = {key.first, key.second, job.info.Encode(), ""};
+    ARROW_ASSIGN_OR_RAISE(record.done->schema, EncodeSchema(*job.schema));
+    ARROW_RETURN_NOT_OK(emit(record.Encode()));
+  }
+  for (const auto& [key, job] : jobs_) {
+    proto::JournalRecord begin;
+    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode), "",
+                   job->skip};
+    ARROW_ASSIGN_OR_RAISE(begin.begin->schema, EncodeSchema(*job->schema));
+    ARROW_RETURN_NOT_OK(emit(begin.Encode()));
+    for (const auto& [name, staged] : job->staged) {
+      proto::JournalRecord record;
+      record.attempt = AttemptRecord(job->serial, *staged.data);
+      ARROW_RETURN_NOT_OK(emit(record.Encode()));
+    }
+  }
+  return {};
+}
+
+}  // namespace flightbridge::feed

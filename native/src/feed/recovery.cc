@@ -1,0 +1,194 @@
+// Brings a FeedStoreImpl back from its data directory: the journal says what was decided, the
+// segments hold the data.
+#include <algorithm>
+
+#include "feed/feed_store_impl.h"
+#include "feed/journal_records.h"
+#include "feed/schema_rules.h"
+#include "feed/stored_record.h"
+
+namespace flightbridge::feed {
+namespace {
+
+arrow::Status Inconsistent(std::string_view what) {
+  return Error(Code::kDataLoss, "a record ", what);
+}
+
+// Maps the segments of a partition whose messages are not known yet; returns the whole of it.
+// Adds the segments to `held`: a segment let go is freed, and with it what others have in its file.
+arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const Partition& hollow,
+                                         std::vector<std::shared_ptr<segment::Segment>>* held) {
+  auto partition = std::make_shared<Partition>(hollow);
+  int64_t rows = 0;
+  int64_t batches = 0;
+  for (const segment::SegmentRef& ref : hollow.segments) {
+    ARROW_ASSIGN_OR_RAISE(const auto segment, segments.Reopen(ref));
+    held->push_back(segment);
+    for (int64_t offset = 0; offset < ref.used;) {
+      ARROW_ASSIGN_OR_RAISE(
+          auto message, ReadStored(*segment, offset,
+                                   static_cast<int64_t>(partition->messages.size()), &offset));
+      if (message.row_begin != rows) return Inconsistent("header counts other rows");
+      rows += message.rows;
+      batches += message.is_dictionary ? 0 : 1;
+      partition->messages.push_back(std::move(message));
+    }
+  }
+  if (rows != hollow.rows || batches != hollow.batches) {
+    return Error(Code::kDataLoss, "the journal counts ", hollow.rows, " rows in ", hollow.batches,
+                 " batches, the segments hold ", rows, " in ", batches);
+  }
+  partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
+  return partition;
+}
+
+}  // namespace
+
+arrow::Status FeedStoreImpl::Recover(std::unique_ptr<segment::DataDirLock> lock) {
+  data_dir_lock_ = std::move(lock);
+  ARROW_ASSIGN_OR_RAISE(journal_, segment::Journal::Open(
+                                      options_.segments.data_dir + "/journal",
+                                      [this](std::string_view payload) { return Replay(payload); }));
+  replayed_schemas_.clear();
+  MapEverything();
+  ARROW_RETURN_NOT_OK(segments_->RemoveUnclaimed());
+  CompactIfLarge();
+  return {};
+}
+
+arrow::Status FeedStoreImpl::Replay(std::string_view payload) {
+  const auto record = proto::Parse<proto::JournalRecord>(payload);
+  if (!record.has_value()) return Inconsistent("cannot be parsed");
+  if (record->begin) return ReplayBegin(*record->begin);
+  if (record->attempt) return ReplayAttempt(*record->attempt);
+  if (record->commit) return ReplayCommit(*record->commit);
+  if (record->feed) return ReplayFeed(*record->feed);
+  if (record->done) return ReplayDone(*record->done);
+  if (record->drop) {
+    if (feeds_.erase(record->drop->feed) == 0) return Inconsistent("drops an unknown feed");
+    return {};
+  }
+  if (record->end) {
+    std::erase_if(jobs_, [&](const auto& job) { return job.second->serial == record->end->job; });
+    return {};
+  }
+  return Error(Code::kFailedPrecondition, "the journal of '", options_.segments.data_dir,
+               "' has records of a newer version: open it with that version of FlightBridge");
+}
+
+arrow::Result<std::shared_ptr<arrow::Schema>> FeedStoreImpl::SharedSchema(
+    const std::string& bytes) {
+  auto& schema = replayed_schemas_[bytes];
+  if (schema == nullptr) {
+    auto decoded = DecodeSchema(bytes);
+    if (!decoded.ok()) return Inconsistent("has a schema that cannot be read");
+    schema = decoded.MoveValueUnsafe();
+  }
+  return schema;
+}
+
+arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
+  auto job = std::make_shared<WriteJob>();
+  job->feed = record.feed;
+  job->job_id = record.job_id;
+  job->mode = static_cast<proto::WriteMode>(record.mode);
+  ARROW_ASSIGN_OR_RAISE(job->schema, SharedSchema(record.schema));
+  job->schema_hash = SchemaHash(*job->schema);
+  job->serial = record.job;
+  job->skip = record.skip;
+  job->active_ms = NowMs();
+  next_serial_ = std::max(next_serial_, record.job + 1);
+  if (!jobs_.emplace(JobKey{record.feed, record.job_id}, std::move(job)).second) {
+    return Inconsistent("begins a write job that is open");
+  }
+  return {};
+}
+
+arrow::Status FeedStoreImpl::ReplayAttempt(const proto::JournalAttempt& record) {
+  const auto at = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) {
+    return job.second->serial == record.job;
+  });
+  if (at == jobs_.end()) return {};  // it came after its job's end
+  WriteJob& job = *at->second;
+  job.staged[{record.partition, record.attempt}] = {PartitionOf(record, job.feed, job.schema),
+                                                    next_order_++};
+  return {};
+}
+
+arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
+  const auto at = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) {
+    return job.second->serial == record.job;
+  });
+  if (at == jobs_.end()) return Inconsistent("commits an unknown write job");
+  const JobPtr job = at->second;
+  const auto current = Current(job->feed);
+  std::shared_ptr<const Snapshot> snapshot = current;
+  if (!record.skip) {
+    std::vector<PartitionPtr> chosen;
+    for (const proto::JournalChoice& choice : record.attempts) {
+      const auto staged = job->staged.find({choice.partition, choice.attempt});
+      if (staged == job->staged.end()) return Inconsistent("commits an unknown attempt");
+      chosen.push_back(staged->second.data);
+    }
+    snapshot = BuildSnapshot(*job, current.get(), chosen, record.feed_id, record.created_unix_ms);
+  } else if (current == nullptr) {
+    return Inconsistent("skips a feed that does not exist");
+  }
+  feeds_[job->feed] = snapshot;
+  Remember(at->first, *snapshot);
+  jobs_.erase(at);
+  return {};
+}
+
+arrow::Status FeedStoreImpl::ReplayFeed(const proto::JournalFeed& record) {
+  WriteJob job;
+  job.feed = record.feed;
+  job.mode = proto::WriteMode::kOverwrite;
+  ARROW_ASSIGN_OR_RAISE(job.schema, SharedSchema(record.schema));
+  std::vector<PartitionPtr> partitions;
+  for (const proto::JournalAttempt& partition : record.partitions) {
+    partitions.push_back(PartitionOf(partition, record.feed, job.schema));
+  }
+  feeds_[record.feed] =
+      BuildSnapshot(job, nullptr, partitions, record.feed_id, record.created_unix_ms);
+  return {};
+}
+
+arrow::Status FeedStoreImpl::ReplayDone(const proto::JournalDone& record) {
+  auto info = proto::Parse<proto::FeedInfo>(record.info);
+  if (!info.has_value()) return Inconsistent("has a result that cannot be parsed");
+  CommittedJob job{std::move(*info), nullptr};
+  ARROW_ASSIGN_OR_RAISE(job.schema, SharedSchema(record.schema));
+  RememberJob({record.feed, record.job_id}, std::move(job));
+  return {};
+}
+
+void FeedStoreImpl::MapEverything() {
+  std::vector<std::shared_ptr<segment::Segment>> of_attempts;  // let go when all are mapped
+  for (auto& [name, snapshot] : feeds_) {
+    auto mapped = std::make_shared<Snapshot>(*snapshot);
+    Damage damage;
+    for (auto& partition : mapped->partitions) {
+      if (auto whole = MapPartition(*segments_, *partition, &damage.held); whole.ok()) {
+        partition = whole.MoveValueUnsafe();
+      } else {
+        damage.status = Error(Code::kDataLoss, "feed '", name, "', partition ",
+                              partition->partition, " is damaged on disk: ",
+                              whole.status().message(), "; drop the feed and write it again");
+      }
+    }
+    snapshot = std::move(mapped);
+    // One damaged file must not take the other feeds down with it.
+    if (!damage.status.ok()) damaged_.emplace(name, std::move(damage));
+  }
+  for (auto& [key, job] : jobs_) {
+    // An attempt that cannot be mapped is not staged: the commit that names it says so.
+    for (auto at = job->staged.begin(); at != job->staged.end();) {
+      auto whole = MapPartition(*segments_, *at->second.data, &of_attempts);
+      if (whole.ok()) at->second.data = whole.MoveValueUnsafe();
+      at = whole.ok() ? std::next(at) : job->staged.erase(at);
+    }
+  }
+}
+
+}  // namespace flightbridge::feed
