@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -51,14 +51,25 @@ class _WrapOnImport(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
             return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_wrap(module: ModuleType) -> None:
-            execute(module)
-            _wrap(module.DataFrameWriter)
-
-        spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
+        spec.loader = _WrappingLoader(spec.loader)
         return spec
+
+
+class _WrappingLoader(Loader):
+    """Stands in for a module's loader once; that loader may be shared, as a zip file's is."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        _wrap(module.DataFrameWriter)
 
 
 def _wrap(writer: Any) -> None:
