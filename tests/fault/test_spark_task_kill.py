@@ -243,18 +243,19 @@ def test_killed_upstream_worker(spark, bridge, client, tmp_path, forever):
 def test_server_that_stops_mid_write_fails_the_job_and_says_so(
     classic_session, small_batches, tmp_path
 ):
-    started = tmp_path / "started"
-    path = str(started)
+    started, stopped = tmp_path / "started", tmp_path / "stopped"
+    paths = str(started), str(stopped)
 
     def waiting(batches):
         import pathlib
         import time
 
+        started, stopped = (pathlib.Path(path) for path in paths)
         for batch in batches:
             yield batch
-            pathlib.Path(path).touch(exist_ok=True)
+            started.touch()
             end = time.monotonic() + 20
-            while pathlib.Path(path).exists() and time.monotonic() < end:
+            while not stopped.exists() and time.monotonic() < end:
                 time.sleep(0.01)
 
     df = numbered(classic_session).coalesce(1)
@@ -264,7 +265,7 @@ def test_server_that_stops_mid_write_fails_the_job_and_says_so(
     def stop():
         wait_for(started.exists)
         bridge.stop(grace_s=0)
-        started.unlink()
+        stopped.touch()
 
     stopper = threading.Thread(target=stop)
     stopper.start()
