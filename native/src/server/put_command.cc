@@ -8,7 +8,6 @@
 
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
-#include "server/append_queue_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -51,7 +50,6 @@ arrow::Status PutByCommand(const PutStreams& streams) {
   ARROW_ASSIGN_OR_RAISE(const auto command, ParseCommand(streams.reader->descriptor().cmd));
   ARROW_ASSIGN_OR_RAISE(const auto schema, streams.Schema());
   ARROW_ASSIGN_OR_RAISE(auto attempt, streams.state->store->OpenAttempt(command, schema));
-  AppendQueue queue(streams.state, attempt.get());
 
   for (uint64_t expected = 0;; ++expected) {
     ARROW_ASSIGN_OR_RAISE(auto chunk, streams.Next());
@@ -64,7 +62,6 @@ arrow::Status PutByCommand(const PutStreams& streams) {
     ARROW_ASSIGN_OR_RAISE(const auto metadata,
                           ParseMetadata(chunk.app_metadata, chunk.data != nullptr));
     if (chunk.data == nullptr) {
-      ARROW_RETURN_NOT_OK(queue.Drain());
       ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt->Finish(metadata.end));
       return streams.writer->WriteMetadata(*arrow::Buffer::FromString(result.Encode()));
     }
@@ -72,7 +69,8 @@ arrow::Status PutByCommand(const PutStreams& streams) {
       return Error(Code::kDataLoss, "batch ", metadata.batch->sequence, " arrived where batch ",
                    expected, " was expected: send the attempt again");
     }
-    ARROW_RETURN_NOT_OK(queue.Push(std::move(chunk.data), metadata.batch->crc32c));
+    ARROW_RETURN_NOT_OK(
+        StoreBatch(streams.state, attempt.get(), *chunk.data, metadata.batch->crc32c));
   }
 }
 

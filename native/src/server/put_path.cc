@@ -11,7 +11,7 @@
 
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
-#include "server/append_queue_internal.h"
+#include "server/echo_writer_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -72,20 +72,28 @@ class JobGuard {
   proto::AbortWrite abort_;
 };
 
+// Reads on, for nothing, until no echo is stuck: a client that only writes reads when it is done.
+void ReadUntilIdle(const PutStreams& streams, EchoWriter* echo) {
+  while (!echo->idle()) {
+    const auto chunk = streams.Next();
+    if (!chunk.ok() || (chunk->data == nullptr && chunk->app_metadata == nullptr)) return;
+  }
+}
+
 // Calls `take` with each message until the stream ends.
 template <typename Take>
 arrow::Status ForEachMessage(const PutStreams& streams, Take&& take) {
   // An empty message looks like the end of the stream, but behind the end there is only more end.
   constexpr int kProbes = 8;
   for (int empty = 0; empty < kProbes;) {
-    ARROW_ASSIGN_OR_RAISE(auto chunk, streams.Next());
+    ARROW_ASSIGN_OR_RAISE(const auto chunk, streams.Next());
     if (chunk.data == nullptr && chunk.app_metadata == nullptr) {
       ++empty;
       continue;
     }
     if (empty > 0)
       return Error(Code::kInvalidArgument, "the stream has an empty message in its middle");
-    ARROW_RETURN_NOT_OK(take(std::move(chunk)));
+    ARROW_RETURN_NOT_OK(take(chunk));
   }
   return streams.CheckConnected();
 }
@@ -101,30 +109,29 @@ arrow::Status PutByPath(const PutStreams& streams) {
   begin.schema = schema_bytes->ToString();
   ARROW_ASSIGN_OR_RAISE(const auto begun, store->BeginWrite(begin));
   if (begun.skip) {
-    return ForEachMessage(streams, [](auto) { return arrow::Status::OK(); });
+    return ForEachMessage(streams, [](const auto&) { return arrow::Status::OK(); });
   }
 
   JobGuard job(store, begin.feed, begin.job_id);
   const proto::PutCommand command{.feed = begin.feed, .job_id = begin.job_id};
   ARROW_ASSIGN_OR_RAISE(auto attempt, store->OpenAttempt(command, schema));
-  AppendQueue queue(streams.state, attempt.get());
-  bool echo = false;
-  ARROW_RETURN_NOT_OK(ForEachMessage(streams, [&](arrow::flight::FlightStreamChunk chunk) {
-    if (chunk.app_metadata != nullptr) {
-      echo = true;
-      ARROW_RETURN_NOT_OK(streams.writer->WriteMetadata(*chunk.app_metadata));
-    }
-    if (chunk.data == nullptr) return arrow::Status::OK();
-    return queue.Push(std::move(chunk.data), std::nullopt);
-  }));
-  ARROW_RETURN_NOT_OK(queue.Drain());
+  EchoWriter echo(streams.writer);
+  const arrow::Status received =
+      ForEachMessage(streams, [&](const arrow::flight::FlightStreamChunk& chunk) -> arrow::Status {
+        if (chunk.app_metadata != nullptr) ARROW_RETURN_NOT_OK(echo.Push(chunk.app_metadata));
+        if (chunk.data == nullptr) return arrow::Status::OK();
+        return StoreBatch(streams.state, attempt.get(), *chunk.data, std::nullopt);
+      });
+  if (!received.ok()) {
+    ReadUntilIdle(streams, &echo);
+    return received;
+  }
   ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt->Finish(std::nullopt));
 
   // Whether the client is still there decides between commit and abort, and its death shows with a
   // delay: a message that still goes out to it proves that the connection stands.
-  if (!echo && !streams.writer->WriteMetadata(*arrow::Buffer::FromString(result.Encode())).ok()) {
-    return Error(Code::kCancelled, "the client went away before its data was committed");
-  }
+  if (!echo.used()) ARROW_RETURN_NOT_OK(echo.Push(arrow::Buffer::FromString(result.Encode())));
+  ARROW_RETURN_NOT_OK(echo.Finish());
   ARROW_RETURN_NOT_OK(streams.CheckConnected());
   proto::CommitWrite commit;
   commit.feed = begin.feed;

@@ -1,13 +1,16 @@
 // The two directions of a DoPut call, and what every put does with a batch that came in.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include <arrow/flight/server.h>
 #include <arrow/record_batch.h>
 #include <arrow/result.h>
 #include <arrow/status.h>
 
+#include "feed/feed_store.h"
 #include "server/service_state_internal.h"
 
 namespace flightbridge::server {
@@ -26,8 +29,11 @@ struct PutStreams {
   arrow::Status CheckConnected() const;
 };
 
-// Counts the batch against the limit and makes sure that its bytes can be trusted: everything
-// behind this, in the store and in readers, relies on valid offsets, indices and UTF-8.
-arrow::Status CheckBatch(const ServiceState& state, const arrow::RecordBatch& batch);
+// Checks the batch, copies it into the attempt's segment and counts it. The check makes its bytes
+// ones to trust: the store and every reader rely on valid offsets, indices and UTF-8.
+// RESOURCE_EXHAUSTED above the limit, INVALID_ARGUMENT for a damaged batch, and what the store
+// says.
+arrow::Status StoreBatch(ServiceState* state, feed::AttemptWriter* attempt,
+                         const arrow::RecordBatch& batch, std::optional<uint32_t> expected_crc32c);
 
 }  // namespace flightbridge::server
