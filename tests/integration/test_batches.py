@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import threading
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +112,7 @@ def read_ids(bridge, **settings):
 def test_shards_share_the_rows(bridge, force_flight, shuffle):
     settings = {"batch_size": 50, "shuffle": shuffle, "force_flight": force_flight}
     parts = [read_ids(bridge, shard=(i, 3), **settings) for i in range(3)]
-    assert sorted(sum(parts, [])) == list(range(ROWS))
+    assert sorted(chain.from_iterable(parts)) == list(range(ROWS))
     assert {len(part) for part in parts} <= {333, 334}
 
 
@@ -180,11 +181,17 @@ def test_columns_share_memory_with_the_slab(bridge):
     assert np.from_dlpack(pair).shape == (100, 2)
     assert memoryview(pair).shape == (100, 2)
     assert price.__dlpack_device__() == (1, 0)
-    for version in (None, (1, 0), (0, 8)):
-        del array  # each capsule keeps the batch; unconsumed ones must not leak it
-        array = price.__dlpack__(max_version=version)
+    slabs = batches.slab_stats()["slabs"]
     with pytest.raises(BufferError, match="stream"):
         price.__dlpack__(stream=1)
+    for version in (None, (1, 0), (0, 8)):
+        capsule = price.__dlpack__(max_version=version)
+        assert ("versioned" in repr(capsule)) == (version == (1, 0))
+    # A capsule that nobody consumed keeps the batch, and gives it back.
+    del batch, price, pair, array
+    assert batches.slab_stats()["slabs"] == slabs
+    del capsule, reader
+    assert batches.slab_stats()["slabs"] < slabs
 
 
 def test_nulls_name_their_column_and_row(bridge, force_flight):
