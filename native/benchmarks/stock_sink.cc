@@ -87,8 +87,7 @@ class StockServer : public flight::FlightServerBase {
     rest.remove_prefix(5);
     int64_t times = 1;
     if (!rest.empty()) {
-      const auto [end, error] =
-          std::from_chars(rest.data() + 1, rest.data() + rest.size(), times);
+      const auto [end, error] = std::from_chars(rest.data() + 1, rest.data() + rest.size(), times);
       if (rest[0] != ':' || error != std::errc{} || end != rest.data() + rest.size() || times < 1)
         return arrow::Status::Invalid("get \"store\" or \"store:N\" with N of 1 or more");
     }

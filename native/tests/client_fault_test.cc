@@ -50,9 +50,9 @@ bool WaitFor(const std::function<bool()>& condition) {
 // A feed "f" of one partition with 20 rows in two batches, as its description says.
 class FaultyServer : public flight::FlightServerBase {
  public:
-  using PutHandler = std::function<arrow::Status(const flight::ServerCallContext&,
-                                                 flight::FlightMessageReader*,
-                                                 flight::FlightMetadataWriter*)>;
+  using PutHandler =
+      std::function<arrow::Status(const flight::ServerCallContext&, flight::FlightMessageReader*,
+                                  flight::FlightMetadataWriter*)>;
   // Changes batch `index` as it is sent; an error ends the stream with it, nullopt cleanly.
   using GetHandler = std::function<arrow::Result<bool>(int index, proto::GetMetadata*)>;
 
@@ -101,8 +101,8 @@ class FaultyServer : public flight::FlightServerBase {
     std::shared_ptr<arrow::Schema> schema() override { return TestSchema(); }
     arrow::Result<flight::FlightPayload> GetSchemaPayload() override {
       flight::FlightPayload payload;
-      ARROW_RETURN_NOT_OK(arrow::ipc::GetSchemaPayload(*TestSchema(), {}, mapper_,
-                                                       &payload.ipc_message));
+      ARROW_RETURN_NOT_OK(
+          arrow::ipc::GetSchemaPayload(*TestSchema(), {}, mapper_, &payload.ipc_message));
       return payload;
     }
     arrow::Result<flight::FlightPayload> Next() override {

@@ -39,10 +39,10 @@ std::shared_ptr<arrow::RecordBatch> TestBatch(int64_t begin, int64_t rows) {
                                   {*ids.Finish(), *names.Finish(), *scores.Finish()});
 }
 
-#define ASSERT_OK(expression)                 \
-  do {                                        \
+#define ASSERT_OK(expression)                   \
+  do {                                          \
     const arrow::Status status_ = (expression); \
-    ASSERT_TRUE(status_.ok()) << status_;     \
+    ASSERT_TRUE(status_.ok()) << status_;       \
   } while (false)
 
 template <typename T>
@@ -117,9 +117,8 @@ class ClientTest : public testing::TestWithParam<bool> {
   int jobs_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Transport, ClientTest, testing::Bool(), [](const auto& param) {
-  return param.param ? "Flight" : "InProcess";
-});
+INSTANTIATE_TEST_SUITE_P(Transport, ClientTest, testing::Bool(),
+                         [](const auto& param) { return param.param ? "Flight" : "InProcess"; });
 
 TEST_P(ClientTest, WrittenRowsComeBackInOrder) {
   const auto info = WriteFeed("f");

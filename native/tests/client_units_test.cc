@@ -26,8 +26,8 @@ TEST(ClientUri, TakesHostsAddressesAndIpv6) {
 
 TEST(ClientUri, RefusesEverythingElseByShowingTheForm) {
   for (const char* uri :
-       {"", "localhost:8815", "http://a:1", "grpc://", "grpc://a", "grpc://:1", "grpc://a:",
-        "grpc://a:0", "grpc://a:65536", "grpc://a:1/x", "grpc://a:1x", "grpc://a b:1",
+       {"", "localhost:8815", "http://a:1", "grpc://", "grpc://a", "grpc://:1",
+        "grpc://a:", "grpc://a:0", "grpc://a:65536", "grpc://a:1/x", "grpc://a:1x", "grpc://a b:1",
         "grpc://::1:5", "grpc://[]:1", "grpc://[::1]", "grpc://[x]:1", "grpc://u@h:1"}) {
     const auto endpoint = ParseUri(uri);
     ASSERT_FALSE(endpoint.ok()) << uri;
@@ -75,9 +75,10 @@ TEST(ClientSlicing, LargeBatchesAreCutAtMultiplesOf512Rows) {
 TEST(ClientSlicing, UnevenRowsStillStayBelowTheLimit) {
   // All the weight lies in the last rows, so that slices by average size are too large.
   arrow::StringBuilder builder;
-  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(builder.Append(std::string(i < 1990 ? 1 : 5000, 'x')).ok());
-  const auto batch = arrow::RecordBatch::Make(
-      arrow::schema({arrow::field("s", arrow::utf8())}), 2000, {*builder.Finish()});
+  for (int i = 0; i < 2000; ++i)
+    ASSERT_TRUE(builder.Append(std::string(i < 1990 ? 1 : 5000, 'x')).ok());
+  const auto batch = arrow::RecordBatch::Make(arrow::schema({arrow::field("s", arrow::utf8())}),
+                                              2000, {*builder.Finish()});
   const SlicingOptions options{.max_message_bytes = 16 << 10, .slice_bytes = 8 << 10};
   const auto slices = SliceForSending(*batch, options).ValueOrDie();
   ExpectCovers(*batch, slices);
@@ -88,8 +89,8 @@ TEST(ClientSlicing, UnevenRowsStillStayBelowTheLimit) {
 TEST(ClientSlicing, ARowLargerThanTheLimitGoesAlone) {
   arrow::StringBuilder builder;
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(builder.Append(std::string(5000, 'x')).ok());
-  const auto batch = arrow::RecordBatch::Make(
-      arrow::schema({arrow::field("s", arrow::utf8())}), 3, {*builder.Finish()});
+  const auto batch = arrow::RecordBatch::Make(arrow::schema({arrow::field("s", arrow::utf8())}), 3,
+                                              {*builder.Finish()});
   const auto slices =
       SliceForSending(*batch, {.max_message_bytes = 1000, .slice_bytes = 500}).ValueOrDie();
   ExpectCovers(*batch, slices);
@@ -163,12 +164,13 @@ TEST(ClientGetPlan, CursorNamesAGap) {
 }
 
 TEST(ClientPutChecks, NamesTheColumnThatDiffers) {
-  const auto expected = arrow::schema({arrow::field("x", arrow::int64()),
-                                       arrow::field("y", arrow::utf8())});
+  const auto expected =
+      arrow::schema({arrow::field("x", arrow::int64()), arrow::field("y", arrow::utf8())});
   const auto one = CheckBatchSchema(*expected, *Longs(1));
   EXPECT_EQ(CodeOf(one), Code::kSchemaMismatch);
   EXPECT_NE(one.message().find("1 columns"), std::string::npos);
-  const auto other = CheckBatchSchema(*arrow::schema({arrow::field("x", arrow::int32())}), *Longs(1));
+  const auto other =
+      CheckBatchSchema(*arrow::schema({arrow::field("x", arrow::int32())}), *Longs(1));
   EXPECT_EQ(CodeOf(other), Code::kSchemaMismatch);
   EXPECT_NE(other.message().find("int32"), std::string::npos) << other;
 }

@@ -9,6 +9,7 @@
 #include <arrow/util/uri.h>
 
 #include "client/uri.h"
+#include "common/grpc_process.h"
 #include "flightbridge/error.h"
 
 // Exported by libarrow_flight, declared in none of its installed headers.
@@ -74,6 +75,7 @@ arrow::Result<std::shared_ptr<Connection>> Connection::Open(const ClientOptions&
                  "token holds a blank or a character outside printable ASCII, which no HTTP header "
                  "can carry: pass the token without quotes, spaces or line ends");
 
+  ARROW_RETURN_NOT_OK(ClaimGrpc());
   static std::once_flag once;
   std::call_once(once, flight::transport::grpc::InitializeFlightGrpcClient);
   auto connection = std::shared_ptr<Connection>(new Connection(options));

@@ -9,8 +9,8 @@
 
 #include <sys/types.h>
 
-#include <arrow/flight/transport.h>
 #include <arrow/flight/client.h>
+#include <arrow/flight/transport.h>
 #include <arrow/result.h>
 #include <arrow/status.h>
 

@@ -42,8 +42,8 @@ class FlightClient : public Client {
     const auto translated = [this](const arrow::Status& status) {
       return connection_->Translate(status, "listing feeds");
     };
-    ARROW_RETURN_NOT_OK(
-        translated(connection_->transport().ListFlights(connection_->UnaryOptions(), {}, &listing)));
+    ARROW_RETURN_NOT_OK(translated(
+        connection_->transport().ListFlights(connection_->UnaryOptions(), {}, &listing)));
     std::vector<proto::FeedInfo> feeds;
     while (true) {
       auto next = listing->Next();

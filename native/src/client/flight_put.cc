@@ -76,7 +76,8 @@ class FlightPut : public PutStream {
 
   arrow::Status Open(const proto::PutCommand& command) {
     ARROW_RETURN_NOT_OK(connection_->Translate(
-        connection_->transport().DoPut(connection_->StreamOptions(), &stream_), "putting " + name_));
+        connection_->transport().DoPut(connection_->StreamOptions(), &stream_),
+        "putting " + name_));
     ARROW_ASSIGN_OR_RAISE(std::string descriptor,
                           flight::FlightDescriptor::Command(command.Encode()).SerializeToString());
     auto sink = std::make_unique<PayloadSink>(stream_.get(), std::move(descriptor));
@@ -168,8 +169,8 @@ class FlightPut : public PutStream {
     if (!result) return Remember(NotAcknowledged());
     if (result->batches != end_.batches || result->rows != end_.rows ||
         result->crc32c != end_.crc32c)
-      return Remember(Error(Code::kDataLoss, "finishing ", name_, ": sent ", end_.rows,
-                            " rows in ", end_.batches, " batches (checksum ", end_.crc32c,
+      return Remember(Error(Code::kDataLoss, "finishing ", name_, ": sent ", end_.rows, " rows in ",
+                            end_.batches, " batches (checksum ", end_.crc32c,
                             ") but the server acknowledged ", result->rows, " rows in ",
                             result->batches, " batches (checksum ", result->crc32c,
                             "): write it again"));

@@ -15,7 +15,8 @@ arrow::Status CheckBatchSchema(const arrow::Schema& expected, const arrow::Recor
     if (found.field(i)->Equals(*expected.field(i), /*check_metadata=*/false)) continue;
     return Error(Code::kSchemaMismatch, "column ", i, " of the batch is '",
                  found.field(i)->ToString(), "' but the stream was opened with '",
-                 expected.field(i)->ToString(), "': cast the batch or open the put with its schema");
+                 expected.field(i)->ToString(),
+                 "': cast the batch or open the put with its schema");
   }
   return Error(Code::kSchemaMismatch, "the batch has ", found.num_fields(),
                " columns but the stream was opened with ", expected.num_fields(),

@@ -1,4 +1,4 @@
-// Cuts a record batch into the pieces that are sent: gRPC moves messages of 1 to 8 MiB fastest, and
+// Cuts a record batch into the pieces that are sent: gRPC moves messages of a few MiB fastest, and
 // a slower consumer can be held back between them.
 #pragma once
 
@@ -12,8 +12,8 @@
 namespace flightbridge::client {
 
 struct SlicingOptions {
-  int64_t max_message_bytes = 8 << 20;  // a batch up to this size is sent as it is
-  int64_t slice_bytes = 4 << 20;        // what a larger one is cut to, about
+  int64_t max_message_bytes = 3 << 20;  // a batch up to this size is sent as it is
+  int64_t slice_bytes = 2 << 20;        // what a larger one is cut to, about: fastest of 1 to 8 MiB
 };
 
 // Row counts that are a multiple of this keep every fixed-width buffer and bitmap of a slice a

@@ -9,6 +9,8 @@
 #include <arrow/flight/types.h>
 #include <arrow/util/utf8.h>
 
+#include "common/grpc_process.h"
+#include "common/malloc_tuning.h"
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
@@ -152,6 +154,8 @@ class Server::Impl {
 };
 
 arrow::Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  ARROW_RETURN_NOT_OK(ClaimGrpc());
+  KeepFreedMemory();
   ARROW_ASSIGN_OR_RAISE(auto impl, Impl::Start(options));
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
