@@ -21,7 +21,7 @@ from flightbridge.errors import InvalidArgumentError
 from flightbridge.v1 import commands_pb2
 
 if TYPE_CHECKING:
-    from flightbridge.client import Client
+    from flightbridge.client import Client, ServerStatus
 
 _live: weakref.WeakSet[Server] = weakref.WeakSet()
 
@@ -111,9 +111,12 @@ class Server:
         """``grpc://HOST:PORT`` of the control port; None without one."""
         return None if self._control is None else self._control.uri
 
-    def status(self) -> commands_pb2.ServerStatus:
+    def status(self) -> ServerStatus:
         """What the server holds and does now; once stopped, as it was then."""
-        return commands_pb2.ServerStatus.FromString(self._native.status())
+        from flightbridge.client import ServerStatus
+
+        message = commands_pb2.ServerStatus.FromString(self._native.status())
+        return ServerStatus.from_proto(message)
 
     def client(self) -> Client:
         """A new client of this server; the caller closes it."""

@@ -51,7 +51,7 @@ arrow::Status StoreBatch(ServiceState* state, feed::AttemptWriter* attempt,
     return Error(Code::kInvalidArgument, "the record batch is damaged: ", valid.message());
   }
   // On this thread: handing over to a second one that copies while this one receives the next
-  // batch was no faster in paired runs on two cores (docs/performance.md).
+  // batch was no faster in paired runs on two cores.
   ARROW_RETURN_NOT_OK(attempt->Append(batch, expected_crc32c));
   state->bytes_put.fetch_add(bytes, std::memory_order_relaxed);
   return arrow::Status::OK();
