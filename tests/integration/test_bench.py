@@ -1,0 +1,106 @@
+"""Every benchmark runs and reports in the agreed shape. No time is asserted here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+TIMEOUT_S = 240
+
+
+def run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "flightbridge.cli", "bench", *args],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def bench(name, tmp_path, *args):
+    out = tmp_path / f"{name}.json"
+    done = run(name, "--quick", "--json", str(out), *args)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(out.read_text()), done.stdout
+
+
+def check(report):
+    assert set(report) == {"machine", "ceilings", "results"}
+    assert report["machine"]["cores"] >= 1
+    assert set(report["ceilings"]) == {"memcpy_gbps", "loopback_gbps"}
+    assert all(value > 0 for value in report["ceilings"].values())
+    for result in report["results"]:
+        for key in ("gbps", "cpu_s_per_gb", "bytes", "batch_bytes", "streams", "batches_per_s"):
+            assert result[key] > 0, (result["name"], key)
+        assert 0 <= result["p50_ms"] <= result["p99_ms"]
+        peer = result["peer"]
+        if peer is not None:
+            assert all(peer[key] > 0 for key in ("gbps", "ratio", "cpu_s_per_gb", "cpu_ratio"))
+    return {result["name"]: result for result in report["results"]}
+
+
+@pytest.mark.parametrize("name", ["put", "get"])
+@pytest.mark.parametrize("streams", ["1", "2"])
+def test_transport(tmp_path, name, streams):
+    report, table = bench(name, tmp_path, "--streams", streams)
+    results = check(report)
+    assert set(results) == {name, f"{name} stock Flight", f"{name} same process"}
+    assert results[name]["peer"]["name"] == "stock Flight"
+    assert results[name]["p50_ms"] > 0
+    assert results[name]["streams"] == int(streams)
+    for text in ("ceilings: memcpy", "CPU s/GB", "p99 ms", "stock Flight"):
+        assert text in table
+
+
+def test_no_peer(tmp_path):
+    results = check(bench("put", tmp_path, "--no-peer")[0])
+    assert results["put"]["peer"] is None
+
+
+def test_rows_set_the_size(tmp_path):
+    args = ("--rows", "40000", "--batch-rows", "10000", "--columns", "2", "--no-peer")
+    results = check(bench("put", tmp_path, *args)[0])
+    assert results["put"]["bytes"] == 40_000 * 12
+    assert results["put"]["batch_bytes"] == 10_000 * 12
+
+
+def test_a_running_server(tmp_path):
+    import flightbridge
+
+    with flightbridge.Server() as bridge:
+        results = check(bench("get", tmp_path, "--uri", bridge.uri)[0])
+        assert set(results) == {"get", "get stock Flight"}
+        assert bridge.client().feeds() == []
+
+
+@pytest.mark.tf
+def test_tf(tmp_path):
+    results = check(bench("tf", tmp_path)[0])
+    generator, loop = "tf.data from_generator", ", in a loop"
+    ours = {"tf op, same process", "tf op, server process"}
+    in_loop = {f"tf op, same process{loop}", f"{generator}{loop}", f"ready tensors{loop}"}
+    assert set(results) == ours | {generator} | in_loop
+    assert all(results[name]["peer"]["name"] == generator for name in ours)
+    assert results[f"tf op, same process{loop}"]["peer"]["name"] == generator + loop
+
+
+@pytest.mark.tf
+def test_move(tmp_path):
+    results = check(bench("move", tmp_path)[0])
+    assert results["move"]["peer"]["name"] == "Parquet + from_generator"
+
+
+def test_json_to_stdout_is_only_json():
+    done = run("put", "--quick", "--no-peer", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout))
+
+
+def test_an_unwritable_report_is_refused_before_measuring(tmp_path):
+    done = run("put", "--quick", "--json", str(tmp_path / "no" / "out.json"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("flightbridge: error: ")
+    assert done.stderr.count("\n") == 1
