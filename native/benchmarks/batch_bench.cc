@@ -101,11 +101,12 @@ void Run(const std::shared_ptr<FakeFeed>& feed, int64_t batch_size, int64_t wind
   }
   const double wall = Seconds(begin);
   const double rate = static_cast<double>(batches * batch_size * kRowBytes) / wall;
-  std::printf("%7ld rows, window %8ld: %8.0f batches/s  %6.2f GB/s  memcpy %6.2f GB/s  ratio %.2f  "
-              "CPU %.1f us/batch\n",
-              static_cast<long>(batch_size), static_cast<long>(window),
-              static_cast<double>(batches) / wall, rate / 1e9, memcpy_rate / 1e9,
-              rate / memcpy_rate, (CpuSeconds() - cpu) / static_cast<double>(batches) * 1e6);
+  std::printf(
+      "%7ld rows, window %8ld: %8.0f batches/s  %6.2f GB/s  memcpy %6.2f GB/s  ratio %.2f  "
+      "CPU %.1f us/batch\n",
+      static_cast<long>(batch_size), static_cast<long>(window), static_cast<double>(batches) / wall,
+      rate / 1e9, memcpy_rate / 1e9, rate / memcpy_rate,
+      (CpuSeconds() - cpu) / static_cast<double>(batches) * 1e6);
 }
 
 }  // namespace

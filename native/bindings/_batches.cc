@@ -36,9 +36,9 @@ namespace {
 constexpr std::chrono::milliseconds kSignalPeriod{100};
 
 [[noreturn]] void Raise(const arrow::Status& status) {
-  const py::object error = py::module_::import("flightbridge.errors")
-                               .attr("from_code")(static_cast<int>(fb::CodeOf(status)),
-                                                  status.message());
+  const py::object error =
+      py::module_::import("flightbridge.errors")
+          .attr("from_code")(static_cast<int>(fb::CodeOf(status)), status.message());
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
   throw py::error_already_set();
 }
@@ -335,10 +335,9 @@ PYBIND11_MODULE(_batches, m) {
       .def_readonly("name", &Column::name)
       .def_property_readonly("dtype", [](const Column& c) { return NamesOf(c.dtype).name; })
       .def_property_readonly("shape", [](const Column& c) { return py::tuple(py::cast(c.shape)); })
-      .def_property_readonly("offsets",
-                             [](const Column& c) {
-                               return c.offsets ? c.Index(*c.offsets, c.values + 1) : nullptr;
-                             })
+      .def_property_readonly(
+          "offsets",
+          [](const Column& c) { return c.offsets ? c.Index(*c.offsets, c.values + 1) : nullptr; })
       .def_property_readonly("row_splits",
                              [](const Column& c) {
                                return c.row_splits ? c.Index(*c.row_splits, c.rows + 1) : nullptr;

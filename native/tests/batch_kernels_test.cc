@@ -68,8 +68,8 @@ struct Piece {
 };
 
 void ExpectAligned(const fb_column& c) {
-  for (const void* p : {c.data, static_cast<const void*>(c.offsets),
-                        static_cast<const void*>(c.row_splits)}) {
+  for (const void* p :
+       {c.data, static_cast<const void*>(c.offsets), static_cast<const void*>(c.row_splits)}) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % 64, 0);
   }
 }
@@ -151,14 +151,12 @@ TEST_P(Kernels, MatchANaiveReading) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AllTypes, Kernels, testing::ValuesIn(AcceptedTypes()),
-                         [](const auto& info) {
-                           std::string name = info.param->ToString();
-                           std::replace_if(
-                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); },
-                               '_');
-                           return name + "_" + std::to_string(info.index);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    AllTypes, Kernels, testing::ValuesIn(AcceptedTypes()), [](const auto& info) {
+      std::string name = info.param->ToString();
+      std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+      return name + "_" + std::to_string(info.index);
+    });
 
 TEST(NullError, NamesTheColumnTheRowAndTheRemedy) {
   arrow::Int64Builder builder;
@@ -202,9 +200,9 @@ TEST(Layout, UnsupportedTypesAreNamedWithTheirCast) {
 }
 
 TEST(Layout, ColumnsComeInTheOrderAskedFor) {
-  const auto schema = arrow::schema({arrow::field("a", arrow::int8()),
-                                     arrow::field("b", arrow::utf8()),
-                                     arrow::field("bad", arrow::null())});
+  const auto schema =
+      arrow::schema({arrow::field("a", arrow::int8()), arrow::field("b", arrow::utf8()),
+                     arrow::field("bad", arrow::null())});
   const auto layouts = *LayoutsOf(*schema, {"b", "a"});
   EXPECT_EQ(layouts[0].name, "b");
   EXPECT_TRUE(layouts[0].utf8);

@@ -136,8 +136,9 @@ TEST(Order, GoldenOrders) {
             (std::vector<int64_t>{4, 9, 7, 1, 2, 8, 11, 6, 5, 0, 10, 3}));
   EXPECT_EQ(EpochOrder({.window = -1, .seed = 0}, 12, 1),
             (std::vector<int64_t>{1, 8, 5, 9, 4, 2, 10, 7, 3, 6, 0, 11}));
-  EXPECT_EQ(EpochOrder({.window = 8, .seed = 42}, 20, 0),
-            (std::vector<int64_t>{17, 12, 11, 5, 3, 18, 4, 9, 19, 15, 6, 7, 1, 13, 16, 8, 14, 10, 2, 0}));
+  EXPECT_EQ(
+      EpochOrder({.window = 8, .seed = 42}, 20, 0),
+      (std::vector<int64_t>{17, 12, 11, 5, 3, 18, 4, 9, 19, 15, 6, 7, 1, 13, 16, 8, 14, 10, 2, 0}));
   EXPECT_EQ(EpochOrder({.shard = 1, .num_shards = 3, .window = -1, .seed = 9}, 30, 4),
             (std::vector<int64_t>{14, 18, 12, 17, 19, 16, 15, 11, 13, 10}));
 }

@@ -123,8 +123,9 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
     for (int64_t i = 0; i < length; ++i) {
       const bool null = Chance(null_share, rng);
       const auto index = static_cast<int64_t>(rng() % 7);
-      EXPECT_TRUE((null ? builder->AppendNull()
-                        : builder->AppendScalar(**arrow::MakeScalar(dictionary.index_type(), index)))
+      EXPECT_TRUE((null
+                       ? builder->AppendNull()
+                       : builder->AppendScalar(**arrow::MakeScalar(dictionary.index_type(), index)))
                       .ok());
     }
     return *arrow::DictionaryArray::FromArrays(type, *builder->Finish(), values);
@@ -155,8 +156,9 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
   }
   if (type->id() == arrow::Type::FIXED_SIZE_LIST) {
     const auto& list = static_cast<const arrow::FixedSizeListType&>(*type);
-    auto child = RandomArray(list.value_type(), (length + 1) * list.list_size(), null_share / 3, rng)
-                     ->Slice(list.list_size());
+    auto child =
+        RandomArray(list.value_type(), (length + 1) * list.list_size(), null_share / 3, rng)
+            ->Slice(list.list_size());
     return arrow::MakeArray(arrow::ArrayData::Make(type, length, {nullptr}, {child->data()}));
   }
   auto builder = *arrow::MakeBuilder(type);

@@ -132,7 +132,8 @@ TEST(Reader, BatchesAreFullExceptTheLastOfAnEpoch) {
     if (batch == nullptr) break;
     sizes.push_back(batch->rows());
   }
-  EXPECT_EQ(sizes, (std::vector<int64_t>{100, 100, 100, 100, 100, 32, 100, 100, 100, 100, 100, 32}));
+  EXPECT_EQ(sizes,
+            (std::vector<int64_t>{100, 100, 100, 100, 100, 32, 100, 100, 100, 100, 100, 32}));
   EXPECT_EQ(*reader->Next(), nullptr) << "the end stays the end";
 }
 
@@ -349,10 +350,11 @@ TEST(Reader, StreamsOfTheWrongLengthAreDataLoss) {
 TEST(Reader, ServersThatSendAnotherTypeAreRefused) {
   auto feed = MakeFeed({{50}});
   auto reader = Open(feed, Spec(50));
-  const auto other = arrow::schema(
-      {arrow::field("id", arrow::float64()), arrow::field("text", arrow::utf8())});
+  const auto other =
+      arrow::schema({arrow::field("id", arrow::float64()), arrow::field("text", arrow::utf8())});
   feed->partitions[0] = {arrow::RecordBatch::Make(
-      other, 50, {*arrow::MakeArrayFromScalar(arrow::DoubleScalar(1), 50), Rows(0, 50)->column(1)})};
+      other, 50,
+      {*arrow::MakeArrayFromScalar(arrow::DoubleScalar(1), 50), Rows(0, 50)->column(1)})};
   const arrow::Status status = reader->Next().status();
   EXPECT_EQ(CodeOf(status), Code::kSchemaMismatch);
   EXPECT_NE(status.message().find("column 'id' as double"), std::string::npos);

@@ -70,7 +70,8 @@ arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
     ARROW_RETURN_NOT_OK(CheckNoNulls(layouts[c], c, parts));
     places.push_back(Place(layouts[c], rows, Measure(layouts[c], c, parts), &regions));
   }
-  ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Slab> slab, pool->Get(std::max<int64_t>(regions.total(), 1)));
+  ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Slab> slab,
+                        pool->Get(std::max<int64_t>(regions.total(), 1)));
 
   std::vector<fb_column> columns;
   columns.reserve(layouts.size());

@@ -49,7 +49,7 @@ using BatchPtr = std::unique_ptr<Batch, ReleaseBatch>;
 
 // Gathers the rows of `parts` into a slab of `pool`. Fails on a null, or without memory.
 FB_EXPORT arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
-                                 std::span<const Part> parts,
-                                 const std::shared_ptr<SlabPool>& pool);
+                                           std::span<const Part> parts,
+                                           const std::shared_ptr<SlabPool>& pool);
 
 }  // namespace flightbridge::batch

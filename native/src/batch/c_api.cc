@@ -76,9 +76,7 @@ arrow::Result<M> ParseArgument(const char* name, const void* bytes, size_t size)
   return *std::move(message);
 }
 
-arrow::Status IsNull(const char* name) {
-  return Error(Code::kInvalidArgument, name, " is NULL");
-}
+arrow::Status IsNull(const char* name) { return Error(Code::kInvalidArgument, name, " is NULL"); }
 
 }  // namespace
 
@@ -93,9 +91,8 @@ int fb_reader_open(const void* spec, size_t spec_bytes, fb_reader** out, fb_erro
     if (out == nullptr) return IsNull("out");
     ARROW_ASSIGN_OR_RAISE(const auto parsed,
                           ParseArgument<proto::ReaderSpec>("spec", spec, spec_bytes));
-    ARROW_ASSIGN_OR_RAISE(auto reader,
-                          Reader::Open(parsed, flightbridge::batch::ConnectTo(parsed),
-                                       flightbridge::batch::IsLocal(parsed)));
+    ARROW_ASSIGN_OR_RAISE(auto reader, Reader::Open(parsed, flightbridge::batch::ConnectTo(parsed),
+                                                    flightbridge::batch::IsLocal(parsed)));
     *out = reinterpret_cast<fb_reader*>(reader.release());
     return arrow::Status::OK();
   });

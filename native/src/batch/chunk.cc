@@ -67,7 +67,8 @@ Values ValuesOf(const arrow::Array& array) {
       values.kind = array.type_id() == Type::FIXED_SIZE_BINARY ? Values::Kind::kFixedBytes
                                                                : Values::Kind::kFixed;
       values.item_bytes = static_cast<const arrow::FixedWidthType&>(*array.type()).byte_width();
-      if (const uint8_t* first = Bytes(data, 1)) values.data = first + data.offset * values.item_bytes;
+      if (const uint8_t* first = Bytes(data, 1))
+        values.data = first + data.offset * values.item_bytes;
   }
   return values;
 }
@@ -145,8 +146,8 @@ arrow::Result<std::unique_ptr<Chunk>> MakeChunk(const arrow::RecordBatch& batch,
     }
     ARROW_ASSIGN_OR_RAISE(const ColumnLayout found, LayoutOf(*batch.schema()->field(index)));
     if (!(found == layouts[i])) {
-      return Error(Code::kSchemaMismatch, "the server sent column '", layouts[i].name,
-                   "' as ", batch.schema()->field(index)->type()->ToString(),
+      return Error(Code::kSchemaMismatch, "the server sent column '", layouts[i].name, "' as ",
+                   batch.schema()->field(index)->type()->ToString(),
                    ", another type than it described");
     }
     ARROW_RETURN_NOT_OK(Resolve(batch.column(index), &chunk->columns[i], &chunk->owners));

@@ -26,9 +26,9 @@ struct Validity {
 struct Values {
   enum class Kind { kBits, kFixed, kBytes32, kBytes64, kFixedBytes, kViews };
   Kind kind = Kind::kFixed;
-  int64_t item_bytes = 0;            // kFixed, kFixedBytes
-  const uint8_t* data = nullptr;     // kBits: the bitmap, not shifted
-  int64_t bit_offset = 0;            // kBits
+  int64_t item_bytes = 0;         // kFixed, kFixedBytes
+  const uint8_t* data = nullptr;  // kBits: the bitmap, not shifted
+  int64_t bit_offset = 0;         // kBits
   const int32_t* offsets32 = nullptr;
   const int64_t* offsets64 = nullptr;
   const arrow::BinaryViewType::c_type* views = nullptr;
@@ -48,10 +48,10 @@ struct Values {
 // One column. Row r has the values [ValueBegin(r), ValueBegin(r + 1)).
 struct ChunkColumn {
   Values values;
-  int64_t width = 1;                   // values of a row, where lists have none of their own
+  int64_t width = 1;  // values of a row, where lists have none of their own
   const int32_t* list_offsets32 = nullptr;
   const int64_t* list_offsets64 = nullptr;
-  Validity list_validity;              // of the lists themselves
+  Validity list_validity;  // of the lists themselves
 
   int64_t ValueBegin(int64_t row) const {
     if (list_offsets32 != nullptr) return list_offsets32[row];

@@ -219,7 +219,8 @@ arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
   if (batch.num_rows() == 0) return arrow::Status::OK();
   if (batch.num_rows() > active->unit.rows - *received) {
     return Error(Code::kDataLoss, "feed '", feed_, "': the server sent ",
-                 *received + batch.num_rows(), " rows where ", active->unit.rows, " were asked for");
+                 *received + batch.num_rows(), " rows where ", active->unit.rows,
+                 " were asked for");
   }
   ARROW_RETURN_NOT_OK(batch.Validate());
   ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(batch));

@@ -88,8 +88,7 @@ bool WithActiveContext(const Cuda& cuda, Call&& call) {
 
 bool RegisterWithCuda(const Cuda& cuda, void* data, size_t bytes) {
   constexpr unsigned kPortable = 1;  // CU_MEMHOSTREGISTER_PORTABLE: for every context
-  return WithActiveContext(cuda,
-                           [&] { return cuda.host_register(data, bytes, kPortable) == 0; });
+  return WithActiveContext(cuda, [&] { return cuda.host_register(data, bytes, kPortable) == 0; });
 }
 
 void WarnUnpinned(size_t bytes) {

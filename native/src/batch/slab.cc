@@ -31,7 +31,8 @@ int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step 
 // Maps `bytes` at a multiple of `alignment`, giving back what the kernel placed around it.
 void* MapAligned(int64_t bytes, int64_t alignment) {
   const int64_t slack = alignment > 4096 ? alignment : 0;
-  void* raw = mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* raw =
+      mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
   if (slack == 0) return raw;
   auto* begin = static_cast<uint8_t*>(raw);

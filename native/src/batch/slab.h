@@ -39,13 +39,13 @@ class FB_EXPORT Slab {
 };
 
 struct SlabStats {
-  int64_t slabs = 0;       // that exist now, in use or idle
-  int64_t bytes = 0;       // of those
-  int64_t cuda = 0;        // of those, registered with CUDA
-  int64_t mlocked = 0;     // of those, locked by mlock
-  int64_t mapped = 0;      // ever mapped
-  int64_t unpinned = 0;    // ever mapped that could not be locked
-  int64_t recycled = 0;    // times an idle slab was used again
+  int64_t slabs = 0;     // that exist now, in use or idle
+  int64_t bytes = 0;     // of those
+  int64_t cuda = 0;      // of those, registered with CUDA
+  int64_t mlocked = 0;   // of those, locked by mlock
+  int64_t mapped = 0;    // ever mapped
+  int64_t unpinned = 0;  // ever mapped that could not be locked
+  int64_t recycled = 0;  // times an idle slab was used again
 };
 
 // Of all pools of the process.

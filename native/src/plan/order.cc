@@ -27,9 +27,9 @@ ShuffledEpoch::ShuffledEpoch(const OrderSpec& spec, Interval shard, int64_t epoc
   const int64_t num_chunks = (shard.rows() + chunk_rows_ - 1) / chunk_rows_;
   chunks_.resize(num_chunks);
   std::iota(chunks_.begin(), chunks_.end(), 0);
-  Random random(spec.seed, StreamOf({kChunkOrder, static_cast<uint64_t>(spec.shard),
-                                     static_cast<uint64_t>(spec.num_shards),
-                                     static_cast<uint64_t>(epoch)}));
+  Random random(spec.seed,
+                StreamOf({kChunkOrder, static_cast<uint64_t>(spec.shard),
+                          static_cast<uint64_t>(spec.num_shards), static_cast<uint64_t>(epoch)}));
   Shuffle(std::span(chunks_), random);
 
   const int64_t per_window = OneWindow(spec.window, shard.rows())
@@ -67,10 +67,9 @@ std::vector<Interval> ShuffledEpoch::WindowIntervals(int64_t w) const {
 }
 
 Random ShuffledEpoch::WindowRandom(int64_t w) const {
-  return {spec_.seed,
-          StreamOf({kRowOrder, static_cast<uint64_t>(spec_.shard),
-                    static_cast<uint64_t>(spec_.num_shards), static_cast<uint64_t>(epoch_),
-                    static_cast<uint64_t>(w)})};
+  return {spec_.seed, StreamOf({kRowOrder, static_cast<uint64_t>(spec_.shard),
+                                static_cast<uint64_t>(spec_.num_shards),
+                                static_cast<uint64_t>(epoch_), static_cast<uint64_t>(w)})};
 }
 
 int64_t ShuffledEpoch::WindowOf(int64_t cursor) const {

@@ -73,8 +73,8 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
   }
   if (position.epoch < 0 || (context.epochs >= 0 && position.epoch >= context.epochs)) {
     return Error(Code::kPositionMismatch, "position has epoch=", position.epoch,
-                 ", this reader has epochs=", context.epochs, ": give at least epochs=",
-                 position.epoch + 1, " to continue from it");
+                 ", this reader has epochs=", context.epochs,
+                 ": give at least epochs=", position.epoch + 1, " to continue from it");
   }
   if (position.cursor < 0 || position.cursor > context.shard_rows) {
     return Error(Code::kPositionMismatch, "position has cursor=", position.cursor,
