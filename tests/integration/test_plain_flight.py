@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import re
 import socket
 import threading
 
@@ -470,6 +471,34 @@ def test_stop_is_idempotent_cancels_streams_and_frees_the_port():
     assert server.status().open_puts == 0
     with flightbridge.Server(port=port) as again, fl.connect(again.uri) as client:
         assert list(client.list_flights(b"", OPTIONS)) == []
+
+
+def test_feeds_outlive_the_server_in_a_data_dir(tmp_path):
+    table = pa.Table.from_pydict(dict(COLUMNS))
+    directory = tmp_path / "feeds"
+    with flightbridge.Server(data_dir=directory) as server, fl.connect(server.uri) as client:
+        put(client, table, "kept")
+        writer, _ = client.do_put(path("never-closed"), table.schema, OPTIONS)
+        writer.write_table(table)
+        assert server.status().data_dir == str(directory)
+        with pytest.raises(errors.FailedPreconditionError, match="feeds"):
+            flightbridge.Server(data_dir=directory)
+        server.stop(grace_s=0.1)
+        with pytest.raises(pa.ArrowException):
+            writer.close()
+    with flightbridge.Server(data_dir=str(directory)) as server, fl.connect(server.uri) as client:
+        names = [f.descriptor.path for f in client.list_flights(b"", OPTIONS)]
+        assert names == [[b"kept"]]
+        assert get(client, "kept") == table
+
+
+def test_data_dir_that_cannot_be_one_is_refused_by_name(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for directory in (file, file / "below", "/proc/no-such"):
+        with pytest.raises(errors.FlightBridgeError, match=re.escape(str(directory))) as caught:
+            flightbridge.Server(data_dir=directory)
+        assert caught.value.code_name != "INTERNAL"
 
 
 def test_unclosed_server_warns_and_stops():
