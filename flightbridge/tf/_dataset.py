@@ -109,9 +109,9 @@ def dataset(
         raise InvalidArgumentError(
             f"reshuffle_each_iteration={reshuffle_each_iteration!r} is not a bool"
         )
-    uri = uri if isinstance(uri, str) else getattr(uri, "uri", uri)
+    address: str = uri if isinstance(uri, str) else getattr(uri, "uri", uri)  # type: ignore[arg-type]
     spec = make_spec(
-        uri,
+        address,
         feed,
         batch_size=batch_size,
         shuffle=shuffle,
@@ -129,7 +129,7 @@ def dataset(
     import flightbridge
 
     with flightbridge.connect(
-        uri, token=token, timeout_s=timeout_s or 60.0, force_flight=force_flight
+        address, token=token, timeout_s=timeout_s or 60.0, force_flight=force_flight
     ) as client:
         info = client.feed(feed)
         schema = client.schema(feed)
