@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from movielens_report import stderr_to
 from pyspark.ml import Pipeline
 from pyspark.ml.feature import SQLTransformer, StringIndexer
 from pyspark.sql import DataFrame, SparkSession
@@ -120,22 +120,11 @@ def start_spark(work_dir: Path) -> SparkSession:
         .config("spark.local.dir", str(work_dir / "spark"))
         .config("spark.sql.warehouse.dir", str(work_dir / "spark-warehouse"))
     )
-    with _stderr_to(work_dir / "spark.log"):
-        return builder.getOrCreate()
-
-
-@contextmanager
-def _stderr_to(path: Path) -> Iterator[None]:
-    """A JVM started within keeps ``path`` as its stderr: its chatter stays off the console."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with path.open("wb") as file:
-            os.dup2(file.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with stderr_to(work_dir / "spark.log"):
+        spark = builder.getOrCreate()
+    # pyspark's own handler talks to the JVM from within the interrupted call, and py4j refuses.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return spark
 
 
 def check_folder(folder: Path) -> None:

@@ -10,7 +10,9 @@ mini-batches from the bridge. No file lies between the two. Run it with ``make d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -35,7 +37,8 @@ from movielens_features import (
     make_features,
     start_spark,
 )
-from movielens_report import Progress, print_table
+from movielens_report import Progress, print_table, stderr_to
+from py4j.protocol import Py4JError
 
 import flightbridge
 import flightbridge.spark
@@ -104,9 +107,12 @@ class MovieLensJob:
             raise RuntimeError("train() needs the DataFrames of pre_train(): call that first")
         labels = self.features.user_labels
         result = self._stream()
-        with self.progress.stage("tensorflow", "importing TensorFlow"):
+        log = self.settings.work_dir / "tensorflow.log"
+        with self.progress.stage("tensorflow", "importing TensorFlow"), stderr_to(log):
             import movielens_model
             from movielens_recommend import recommend
+
+            movielens_model.warm_up()
         with self.progress.stage("baselines", "global mean and biases, from the feeds read back"):
             train, test, movies = (self._read_back(feed) for feed in (TRAIN, TEST, MOVIES))
             result |= self._baselines(train, test)
@@ -139,7 +145,9 @@ class MovieLensJob:
         if bridge is not None:
             bridge.stop()
         if spark is not None:
-            spark.stop()
+            # After Ctrl-C the connection to the JVM may be broken; the JVM ends with this process.
+            with contextlib.suppress(Py4JError):
+                spark.stop()
 
     def _stream(self) -> dict[str, Any]:
         """Spark executors → bridge."""
@@ -305,6 +313,7 @@ def parse(arguments: list[str] | None = None) -> tuple[Settings, Path | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     settings, out = parse(arguments)
+    logging.getLogger().addHandler(logging.NullHandler())  # py4j reports Ctrl-C to the root logger
     job = MovieLensJob(settings)
     try:
         job.pre_train()

@@ -191,6 +191,11 @@ class Keeper:
         self._model.set_weights(self._weights)
 
 
+def warm_up() -> None:
+    """Runs a first op, so that TensorFlow's report on devices comes now."""
+    tf.constant(0).numpy()
+
+
 def features_of(table: pa.Table, fields: Iterable[str]) -> dict[str, Any]:
     """Columns of a table as the model takes them: int [rows], lists as ragged."""
     features: dict[str, Any] = {}
