@@ -98,7 +98,9 @@ class FactorizationMachine(tf.keras.Model):
             return tf.gather(table, ids)
         # The mean over a movie's genres; a movie without any adds nothing.
         summed = tf.math.segment_sum(tf.gather(table, ids.flat_values), ids.value_rowids())
-        missing = ids.nrows() - tf.shape(summed, out_type=tf.int64)[0]  # trailing empty lists
+        missing = (
+            ids.nrows(tf.int64) - tf.shape(summed, out_type=tf.int64)[0]
+        )  # trailing empty lists
         summed = tf.pad(summed, [[0, missing], [0, 0]])
         count = tf.cast(tf.maximum(ids.row_lengths(), 1), summed.dtype)
         return summed / count[:, None]
@@ -203,7 +205,7 @@ def features_of(table: pa.Table, fields: Iterable[str]) -> dict[str, Any]:
         column = table[field].combine_chunks()
         if pa.types.is_list(column.type):
             values, lengths = column.flatten().to_numpy(), pc.list_value_length(column).to_numpy()
-            features[field] = tf.RaggedTensor.from_row_lengths(values, lengths)
+            features[field] = tf.RaggedTensor.from_row_lengths(values, lengths.astype(np.int64))
         else:
             features[field] = column.to_numpy()
     return features

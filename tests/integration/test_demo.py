@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_result_counts_every_row_and_beats_the_global_mean(small_run):
 @pytest.mark.slow
 def test_output_is_progress_and_a_table_and_nothing_else(small_run):
     _, result, out, err = small_run
-    stages = [line.split()[2] for line in out.splitlines() if line.startswith("[")]
+    stages = re.findall(r"^\[ *[0-9.]+ s\] (\S+)", out, re.MULTILINE)
     assert stages == list(result["seconds"])
     assert f"RMSE factorization   {result['rmse']:.4f}" in out
     assert f"train rows           {result['train_rows']:,}" in out
