@@ -56,12 +56,10 @@ def serve(**values: object) -> None:
 
 def run(options: ServeOptions) -> None:
     """Serves until a signal; raises FlightBridgeError or OSError where it cannot start."""
-    from flightbridge.cli.allocator import keep_large_blocks
     from flightbridge.cli.ready import ReadyFile
     from flightbridge.cli.stop import StopSignals
 
     _log_to_stderr(options.log_level)
-    keep_large_blocks()
     with StopSignals() as signals:  # before any thread starts
         ready = ReadyFile(Path(options.ready_file)) if options.ready_file is not None else None
         bridge = _start(options)

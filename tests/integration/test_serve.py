@@ -153,6 +153,9 @@ def test_a_second_signal_does_not_wait():
         client.begin_write("held", "job", "overwrite", TABLE.schema)
         with client.open_put("held", "job", 0, 1, TABLE.schema) as put:
             put.write(TABLE.to_batches()[0])
+            deadline = time.monotonic() + START_S
+            while client.status().open_puts == 0:  # the call has not arrived yet
+                assert time.monotonic() < deadline
             server.process.send_signal(signal.SIGTERM)
             server.wait_logged("stopping")
             assert server.process.poll() is None  # it waits for the put
