@@ -35,7 +35,9 @@ struct ClientOptions {
 };
 
 // One attempt at writing one partition. Not thread-safe. Write() blocks while the server holds
-// the writer back. Destroying an unfinished stream cancels it: the attempt never becomes visible.
+// the writer back. A batch's memory must not change before Finish(): it may still be on its way
+// when Write() returns, and a failure to send it shows in a later call. Destroying an unfinished
+// stream cancels it: the attempt never becomes visible.
 class FB_EXPORT PutStream {
  public:
   virtual ~PutStream() = default;

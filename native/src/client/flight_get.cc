@@ -1,6 +1,8 @@
 #include "client/flight_get.h"
 
 #include <atomic>
+#include <string>
+#include <thread>
 #include <utility>
 
 #include <arrow/buffer.h>
@@ -8,8 +10,10 @@
 #include <arrow/ipc/message.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/byte_size.h>
 
 #include "client/get_plan.h"
+#include "client/handoff.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 
@@ -48,6 +52,17 @@ class MessageSource : public ipc::MessageReader {
   bool ended_ = false;
 };
 
+// Record batches received and not yet asked for.
+constexpr int64_t kMaxWaitingBytes = 4 << 20;
+
+struct Received {
+  std::shared_ptr<arrow::RecordBatch> batch;
+  std::string app_metadata;
+};
+
+// A thread of the stream's own receives the next batch while the caller's checks this one: one
+// after the other, the checksum would come on top of every byte's time on the wire. From the first
+// Next() only that thread touches the transport (but for TryCancel), until it has ended.
 class FlightGet : public GetStream {
  public:
   FlightGet(std::shared_ptr<Connection> connection, const proto::GetTicket& ticket)
@@ -58,10 +73,12 @@ class FlightGet : public GetStream {
 
   ~FlightGet() override {
     if (!connection_->owner().is_this()) {
-      (void)stream_.release();  // a forked child must not touch the parent's call
-    } else if (stream_ != nullptr && !over_) {
-      stream_->TryCancel();
-      (void)stream_->Finish(arrow::Status::OK());
+      // A forked child must not touch the parent's call, and has no such thread.
+      (void)stream_.release();
+      (void)receiver_.release();
+    } else if (stream_ != nullptr) {
+      Stop();
+      if (!over_) (void)stream_->Finish(arrow::Status::OK());
     }
   }
 
@@ -87,34 +104,71 @@ class FlightGet : public GetStream {
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
     if (!failure_.ok()) return failure_;
-    while (!over_) {
-      std::shared_ptr<arrow::RecordBatch> batch;
-      const Watchdog::Guard guard = connection_->Watch(stream_.get());
-      const auto status = reader_->ReadNext(&batch);
-      if (!status.ok()) return Fail(status, guard);
-      if (batch == nullptr) {
-        ARROW_RETURN_NOT_OK(End(guard));
-        break;
+    if (receiver_ == nullptr && !over_)
+      receiver_ = std::make_unique<std::thread>([this] { ReceiveAll(); });
+    while (auto received = waiting_.Pop()) {
+      if (auto verified = Verify(*received); !verified.ok()) {
+        Stop();
+        return Remember(std::move(verified));
       }
-      if (const auto verified = Verify(*batch); !verified.ok()) {
-        stream_->TryCancel();
-        return Fail(verified, guard);
-      }
-      if (batch->num_rows() > 0) return batch;
+      if (received->batch->num_rows() > 0) return std::move(received->batch);
     }
+    JoinReceiver();
+    if (!ended_.ok()) return Remember(ended_);
+    if (cancelled_) return Remember(Error(Code::kCancelled, name_, " was cancelled"));
+    ARROW_RETURN_NOT_OK(Remember(cursor_.CheckEnd()));
     return nullptr;
   }
 
   void Cancel() override {
     cancelled_ = true;
     stream_->TryCancel();
+    waiting_.Drop();
   }
 
  private:
-  arrow::Status Verify(const arrow::RecordBatch& batch) {
-    const auto metadata = source_->app_metadata().empty()
+  void ReceiveAll() {
+    for (bool more = true; more;) {
+      Received received;
+      const Watchdog::Guard guard = connection_->Watch(stream_.get());
+      const auto status = reader_->ReadNext(&received.batch);
+      if (!status.ok()) {
+        ended_ = Fail(status, guard);
+        more = false;
+      } else if (received.batch == nullptr) {
+        ended_ = End(guard);
+        more = false;
+      } else {
+        received.app_metadata = source_->app_metadata();
+        more = HandOver(std::move(received));
+      }
+    }
+    waiting_.Close();
+  }
+
+  // False where nobody wants more.
+  bool HandOver(Received received) {
+    const auto bytes = arrow::util::ReferencedBufferSize(*received.batch);
+    return waiting_.Push(std::move(received), bytes.ValueOr(kMaxWaitingBytes));
+  }
+
+  void JoinReceiver() {
+    if (receiver_ == nullptr) return;
+    receiver_->join();
+    receiver_ = nullptr;
+  }
+
+  void Stop() {
+    if (!over_ || receiver_ != nullptr) stream_->TryCancel();
+    waiting_.Drop();
+    JoinReceiver();
+  }
+
+  arrow::Status Verify(const Received& received) {
+    const arrow::RecordBatch& batch = *received.batch;
+    const auto metadata = received.app_metadata.empty()
                               ? std::nullopt
-                              : proto::Parse<proto::GetMetadata>(source_->app_metadata());
+                              : proto::Parse<proto::GetMetadata>(received.app_metadata);
     if (!metadata)
       return Error(Code::kDataLoss, name_, ": a record batch from ", connection_->uri(),
                    " carries no FlightBridge metadata: is something between client and server?");
@@ -136,22 +190,21 @@ class FlightGet : public GetStream {
   arrow::Status End(const Watchdog::Guard& guard) {
     over_ = true;
     const auto status = stream_->Finish(arrow::Status::OK());
-    if (auto why = WhyStopped(guard); !why.ok()) return Remember(std::move(why));
-    if (!status.ok()) return Remember(connection_->Translate(status, name_));
-    return Remember(cursor_.CheckEnd());
+    ARROW_RETURN_NOT_OK(WhyStopped(guard));
+    return status.ok() ? status : connection_->Translate(status, name_);
   }
 
-  // `status` is ours (a checksum, an undecodable message) unless the call itself had ended.
+  // `status` is ours (an undecodable message) unless the call itself had ended.
   arrow::Status Fail(const arrow::Status& status, const Watchdog::Guard& guard) {
     over_ = true;
     const bool ended = source_ == nullptr || source_->ended();
     if (!ended) stream_->TryCancel();
     const auto finished = stream_->Finish(arrow::Status::OK());
-    if (auto why = WhyStopped(guard); !why.ok()) return Remember(std::move(why));
-    if (ended && !finished.ok()) return Remember(connection_->Translate(finished, name_));
-    if (CodeOf(status) == Code::kDataLoss) return Remember(status);
-    return Remember(Error(Code::kDataLoss, name_, ": what came from ", connection_->uri(),
-                          " is no valid Arrow stream (", status.message(), "): read it again"));
+    ARROW_RETURN_NOT_OK(WhyStopped(guard));
+    if (ended && !finished.ok()) return connection_->Translate(finished, name_);
+    if (CodeOf(status) == Code::kDataLoss) return status;
+    return Error(Code::kDataLoss, name_, ": what came from ", connection_->uri(),
+                 " is no valid Arrow stream (", status.message(), "): read it again");
   }
 
   arrow::Status WhyStopped(const Watchdog::Guard& guard) const {
@@ -167,8 +220,11 @@ class FlightGet : public GetStream {
   std::unique_ptr<flight::internal::ClientDataStream> stream_;
   std::shared_ptr<ipc::RecordBatchStreamReader> reader_;
   MessageSource* source_ = nullptr;  // owned by reader_
+  Handoff<Received> waiting_{kMaxWaitingBytes};
+  std::unique_ptr<std::thread> receiver_;  // from the first Next() to the end
+  arrow::Status ended_;                    // how receiving went; the receiver's until it is joined
   arrow::Status failure_;
-  bool over_ = false;
+  bool over_ = false;  // the call has finished; likewise
   std::atomic<bool> cancelled_ = false;
 };
 

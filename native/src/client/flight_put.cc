@@ -1,12 +1,15 @@
 #include "client/flight_put.h"
 
+#include <thread>
 #include <utility>
 
 #include <arrow/buffer.h>
 #include <arrow/flight/types.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
+#include <arrow/util/byte_size.h>
 
+#include "client/handoff.h"
 #include "client/put_checks.h"
 #include "client/slicing.h"
 #include "flightbridge/error.h"
@@ -58,6 +61,17 @@ class PayloadSink : public ipc::internal::IpcPayloadWriter {
   bool refused_ = false;
 };
 
+// Record batches whose checksum is known and which wait to be sent.
+constexpr int64_t kMaxWaitingBytes = 4 << 20;
+
+struct Piece {
+  std::shared_ptr<arrow::RecordBatch> batch;
+  proto::BatchMark mark;
+};
+
+// The caller's thread checksums the next piece while a thread of the stream's own sends this one:
+// either is about as fast as the server receives, one after the other would be half of that.
+// Once pieces are waiting only the sending thread touches the transport, until it has ended.
 class FlightPut : public PutStream {
  public:
   FlightPut(std::shared_ptr<Connection> connection, const proto::PutCommand& command,
@@ -69,8 +83,9 @@ class FlightPut : public PutStream {
   ~FlightPut() override {
     if (connection_->owner().is_this()) {
       Abort();
-    } else {
-      (void)stream_.release();  // a forked child must not touch the parent's call
+    } else {  // a forked child must not touch the parent's call, and has no such thread
+      (void)stream_.release();
+      (void)sender_.release();
     }
   }
 
@@ -93,14 +108,12 @@ class FlightPut : public PutStream {
     ARROW_RETURN_NOT_OK(CheckWritable());
     ARROW_RETURN_NOT_OK(CheckBatchSchema(*schema_, batch));
     ARROW_ASSIGN_OR_RAISE(const auto slices, SliceForSending(batch));
+    if (sender_ == nullptr) sender_ = std::make_unique<std::thread>([this] { SendAll(); });
     for (const auto& slice : slices) {
       ARROW_ASSIGN_OR_RAISE(const uint32_t crc, segment::BatchChecksum(*slice));
-      proto::PutMetadata metadata;
-      metadata.batch = proto::BatchMark{static_cast<uint64_t>(end_.batches), crc};
-      sink_->set_app_metadata(metadata.Encode());
-      const Watchdog::Guard guard = connection_->Watch(stream_.get());
-      if (const auto status = writer_->WriteRecordBatch(*slice); !status.ok())
-        return Fail(status, guard);
+      ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(*slice));
+      Piece piece{slice, proto::BatchMark{static_cast<uint64_t>(end_.batches), crc}};
+      if (!waiting_.Push(std::move(piece), bytes)) return JoinSender();
       end_.batches += 1;
       end_.rows += slice->num_rows();
       end_.crc32c = ChainCrc(end_.crc32c, crc);
@@ -110,6 +123,8 @@ class FlightPut : public PutStream {
 
   arrow::Result<proto::PutResult> Finish() override {
     ARROW_RETURN_NOT_OK(CheckWritable());
+    waiting_.Close();
+    ARROW_RETURN_NOT_OK(JoinSender());
     const Watchdog::Guard guard = connection_->Watch(stream_.get());
     proto::PutMetadata metadata;
     metadata.end = end_;
@@ -128,17 +143,50 @@ class FlightPut : public PutStream {
   }
 
   void Abort() override {
-    if (over_ || stream_ == nullptr) return;
+    if (stream_ == nullptr) return;
+    aborted_ = true;
+    if (sender_ != nullptr) {
+      stream_->TryCancel();
+      waiting_.Drop();
+      (void)JoinSender();
+    }
+    if (over_) return;
     over_ = true;
     stream_->TryCancel();
     (void)stream_->Finish(arrow::Status::OK());
   }
 
  private:
-  arrow::Status CheckWritable() const {
+  arrow::Status CheckWritable() {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    if (aborted_) return PutIsOver(name_);
+    // While it runs, how sending went is the sending thread's; it closes the hand-off on failure.
+    if (sender_ != nullptr) return waiting_.closed() ? JoinSender() : arrow::Status::OK();
     if (!failure_.ok()) return failure_;
     return over_ ? PutIsOver(name_) : arrow::Status::OK();
+  }
+
+  void SendAll() {
+    while (auto piece = waiting_.Pop()) {
+      proto::PutMetadata metadata;
+      metadata.batch = piece->mark;
+      sink_->set_app_metadata(metadata.Encode());
+      const Watchdog::Guard guard = connection_->Watch(stream_.get());
+      if (const auto status = writer_->WriteRecordBatch(*piece->batch); !status.ok()) {
+        (void)Fail(status, guard);
+        waiting_.Drop();
+        return;
+      }
+    }
+  }
+
+  // Waits for what is on its way; how sending went.
+  arrow::Status JoinSender() {
+    if (sender_ != nullptr) {
+      sender_->join();
+      sender_ = nullptr;
+    }
+    return failure_;
   }
 
   arrow::Status Remember(arrow::Status failure) {
@@ -189,9 +237,12 @@ class FlightPut : public PutStream {
   std::unique_ptr<flight::internal::ClientDataStream> stream_;
   std::unique_ptr<ipc::RecordBatchWriter> writer_;
   PayloadSink* sink_ = nullptr;  // owned by writer_
+  Handoff<Piece> waiting_{kMaxWaitingBytes};
+  std::unique_ptr<std::thread> sender_;  // from the first Write() to Finish() or Abort()
   proto::PutEnd end_;
   arrow::Status failure_;
   bool over_ = false;
+  bool aborted_ = false;
 };
 
 }  // namespace
