@@ -14,12 +14,10 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  static_cast<void>(
-      flightbridge::segment::ScanJournal(bytes, "fuzz", [](std::string_view payload) {
-        static_cast<void>(
-            flightbridge::proto::Parse<flightbridge::proto::JournalRecord>(payload));
-        return arrow::Status::OK();
-      }));
+  static_cast<void>(flightbridge::segment::ScanJournal(bytes, "fuzz", [](std::string_view payload) {
+    static_cast<void>(flightbridge::proto::Parse<flightbridge::proto::JournalRecord>(payload));
+    return arrow::Status::OK();
+  }));
   static_cast<void>(flightbridge::proto::Parse<flightbridge::proto::JournalRecord>(bytes));
   // As in a segment: aligned, and checked against a body that is shorter than it claims.
   std::vector<uint64_t> aligned(size / 8 + 1);

@@ -33,9 +33,9 @@ TEST(Checksum, KnownVectors) {
   EXPECT_EQ(Crc32c(0, bytes.data(), 32), 0x46dd794eu);
   std::reverse(bytes.begin(), bytes.end());
   EXPECT_EQ(Crc32c(0, bytes.data(), 32), 0x113fdb5cu);
-  const uint8_t command[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0,    0,
-                               0x14, 0,    0, 0, 0, 0, 4, 0, 0, 0, 0,    0x14, 0, 0, 0, 0x18,
-                               0x28, 0,    0, 0, 0, 0, 0, 0, 2, 0, 0,    0, 0, 0, 0,    0};
+  const uint8_t command[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0,
+                               0x14, 0,    0, 0, 0, 0, 4, 0, 0, 0, 0, 0x14, 0, 0, 0, 0x18,
+                               0x28, 0,    0, 0, 0, 0, 0, 0, 2, 0, 0, 0,    0, 0, 0, 0};
   EXPECT_EQ(Crc32c(0, command, 48), 0xd9963a56u);
   EXPECT_EQ(Crc32c(0, "123456789", 9), 0xe3069283u);
   EXPECT_EQ(Crc32cTable(0, "123456789", 9), 0xe3069283u);
@@ -68,7 +68,8 @@ TEST(Checksum, Chains) {
 TEST(Checksum, CopyCopiesExactlyAndChecksums) {
   const auto bytes = RandomBytes(200'000, 3);
   std::vector<uint8_t> target(bytes.size() + 128);
-  for (const size_t size : {0u, 1u, 63u, 64u, 4095u, 4096u, 4097u, 32767u, 32768u, 33333u, 150'001u}) {
+  for (const size_t size :
+       {0u, 1u, 63u, 64u, 4095u, 4096u, 4097u, 32767u, 32768u, 33333u, 150'001u}) {
     for (const size_t to : {0u, 1u, 16u, 33u, 64u}) {
       for (const size_t from : {0u, 3u, 16u}) {
         std::fill(target.begin(), target.end(), 0xa5);
@@ -88,8 +89,8 @@ TEST(BatchChecksum, EqualsItsDefinition) {
   ASSERT_TRUE(builder.Append(5).ok());
   ASSERT_TRUE(builder.AppendNull().ok());
   const auto array = builder.Finish().ValueOrDie();
-  const auto batch = arrow::RecordBatch::Make(
-      arrow::schema({arrow::field("x", arrow::int32())}), 2, {array});
+  const auto batch =
+      arrow::RecordBatch::Make(arrow::schema({arrow::field("x", arrow::int32())}), 2, {array});
   std::string bytes;
   const auto add = [&](int64_t value) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));

@@ -189,7 +189,9 @@ TEST(FeedStore, ErrorIfExists) {
 TEST(FeedStore, IgnoreSkipsWhatExists) {
   TestStore store;
   EXPECT_FALSE(store.Begin("f", "a", NumberedSchema(), Mode::kIgnore)->skip);
-  ASSERT_TRUE(store->CommitWrite({"f", "a", {store.Put("f", "a", 0, 0, {Numbered(0, 4)}).ValueOrDie()}}).ok());
+  ASSERT_TRUE(
+      store->CommitWrite({"f", "a", {store.Put("f", "a", 0, 0, {Numbered(0, 4)}).ValueOrDie()}})
+          .ok());
   EXPECT_TRUE(store.Begin("f", "b", NumberedSchema(), Mode::kIgnore)->skip);
   EXPECT_TRUE(store.Begin("f", "b", NumberedSchema(), Mode::kIgnore)->skip) << "idempotent";
   ExpectError(store.Put("f", "b", 0, 0, {Numbered(0, 9)}).status(), Code::kFailedPrecondition,
@@ -230,7 +232,8 @@ TEST(FeedStore, AppendRefusesAnotherSchemaByField) {
   const auto w = arrow::field("w", arrow::utf8());
   ExpectError(begin({n, arrow::field("w", arrow::int32())}), Code::kSchemaMismatch,
               {"field 'w'", "int32", "string"});
-  ExpectError(begin({n}), Code::kSchemaMismatch, {"field 'w'", "in the feed but not in this write"});
+  ExpectError(begin({n}), Code::kSchemaMismatch,
+              {"field 'w'", "in the feed but not in this write"});
   ExpectError(begin({n, w, n}), Code::kSchemaMismatch, {"field 'n'", "but not in the feed"});
   ExpectError(begin({w, n}), Code::kSchemaMismatch, {"field 0", "'w'", "'n'"});
   ExpectError(begin({arrow::field("n", arrow::int64(), false), w}), Code::kSchemaMismatch,
@@ -253,8 +256,8 @@ TEST(FeedStore, AttemptOfAnotherSchemaIsRefused) {
   TestStore store;
   ASSERT_TRUE(store.Begin("f", "j", NumberedSchema()).ok());
   const auto other = testing::FromJson(arrow::int32(), "[1]");
-  ExpectError(store->OpenAttempt({"f", "j", 2, 3}, other->schema()).status(),
-              Code::kSchemaMismatch, {"partition 2", "attempt 3", "'x'"});
+  ExpectError(store->OpenAttempt({"f", "j", 2, 3}, other->schema()).status(), Code::kSchemaMismatch,
+              {"partition 2", "attempt 3", "'x'"});
   auto writer = store->OpenAttempt({"f", "j", 2, 3}, NumberedSchema()).ValueOrDie();
   ExpectError(writer->Append(*other, std::nullopt), Code::kSchemaMismatch, {"'x'"});
 }
@@ -325,9 +328,11 @@ TEST(FeedStore, FingerprintIsOfContent) {
   EXPECT_EQ(a->schema_hash, b->schema_hash);
   EXPECT_NE(a->feed_id, b->feed_id);
   std::set<uint64_t> others{a->fingerprint};
-  others.insert(store.Write("c", {Batches{Numbered(10, 10)}, Batches{Numbered(0, 10)}})->fingerprint);
+  others.insert(
+      store.Write("c", {Batches{Numbered(10, 10)}, Batches{Numbered(0, 10)}})->fingerprint);
   others.insert(store.Write("d", {Batches{Numbered(0, 20)}})->fingerprint);
-  others.insert(store.Write("e", {Batches{Numbered(0, 10)}, Batches{Numbered(11, 10)}})->fingerprint);
+  others.insert(
+      store.Write("e", {Batches{Numbered(0, 10)}, Batches{Numbered(11, 10)}})->fingerprint);
   EXPECT_EQ(others.size(), 4u);
 }
 

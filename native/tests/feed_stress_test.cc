@@ -59,7 +59,9 @@ void Churn(const std::string& data_dir, int rounds) {
           const auto snapshot = store->Find(info.feed);
           if (!snapshot.ok()) continue;
           const auto rows = RowsOf(**snapshot);
-          torn += rows.size() == static_cast<size_t>((*snapshot)->rows) && rows.size() % 3000 == 0 ? 0 : 1;
+          torn += rows.size() == static_cast<size_t>((*snapshot)->rows) && rows.size() % 3000 == 0
+                      ? 0
+                      : 1;
           for (size_t i = 0; i < rows.size(); ++i) {
             if (rows[i] != static_cast<int64_t>(i % 500)) ++torn;
           }

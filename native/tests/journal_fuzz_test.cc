@@ -31,7 +31,10 @@ std::string Mutate(std::string bytes, std::mt19937* random) {
   for (size_t edits = 1 + below(4); edits > 0; --edits) {
     switch (below(4)) {
       case 0: bytes.resize(below(bytes.size() + 1)); break;
-      case 1: bytes.insert(below(bytes.size() + 1), std::string(1 + below(9), static_cast<char>((*random)()))); break;
+      case 1:
+        bytes.insert(below(bytes.size() + 1),
+                     std::string(1 + below(9), static_cast<char>((*random)())));
+        break;
       case 2: bytes.erase(below(bytes.size() + 1), 1 + below(9)); break;
       default:
         if (!bytes.empty()) bytes[below(bytes.size())] = static_cast<char>((*random)());
@@ -44,9 +47,9 @@ TEST(JournalFuzz, MutationsNeverCrash) {
   std::vector<std::string> seeds{ValidJournal()};
   for (const auto& [name, batch] : testing::BatchesOfManyTypes()) {
     arrow::ipc::IpcPayload payload;
-    ASSERT_TRUE(arrow::ipc::GetRecordBatchPayload(
-                    *batch, arrow::ipc::IpcWriteOptions::Defaults(), &payload)
-                    .ok());
+    ASSERT_TRUE(
+        arrow::ipc::GetRecordBatchPayload(*batch, arrow::ipc::IpcWriteOptions::Defaults(), &payload)
+            .ok());
     seeds.push_back(payload.metadata->ToString());
   }
   std::mt19937 random(11);
@@ -59,10 +62,12 @@ TEST(JournalFuzz, MutationsNeverCrash) {
 TEST(JournalFuzz, MutationNeverInventsARecord) {
   const std::string valid = ValidJournal();
   std::vector<std::string> expected;
-  ASSERT_EQ(*segment::ScanJournal(valid, "x", [&](std::string_view payload) {
-    expected.emplace_back(payload);
-    return arrow::Status::OK();
-  }), static_cast<int64_t>(valid.size()));
+  ASSERT_EQ(*segment::ScanJournal(valid, "x",
+                                  [&](std::string_view payload) {
+                                    expected.emplace_back(payload);
+                                    return arrow::Status::OK();
+                                  }),
+            static_cast<int64_t>(valid.size()));
   std::mt19937 random(12);
   int refused = 0;
   for (int i = 0; i < 5'000; ++i) {

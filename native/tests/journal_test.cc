@@ -51,10 +51,12 @@ TEST(Journal, RewriteIsAtomicAndKeptOpen) {
   const std::string path = dir.path() + "/journal";
   auto journal = Open(path, nullptr).ValueOrDie();
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(journal->Append("old").ok());
-  EXPECT_FALSE(journal->Rewrite([](const auto& emit) -> arrow::Status {
-    ARROW_RETURN_NOT_OK(emit("half"));
-    return arrow::Status::Invalid("stop");
-  }).ok());
+  EXPECT_FALSE(journal
+                   ->Rewrite([](const auto& emit) -> arrow::Status {
+                     ARROW_RETURN_NOT_OK(emit("half"));
+                     return arrow::Status::Invalid("stop");
+                   })
+                   .ok());
   EXPECT_FALSE(std::filesystem::exists(path + ".tmp"));
   ASSERT_TRUE(journal->Rewrite([](const auto& emit) { return emit("new"); }).ok());
   ASSERT_TRUE(journal->Sync(journal->Append("after").ValueOrDie()).ok());

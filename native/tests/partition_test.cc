@@ -45,10 +45,9 @@ TEST(Partition, EveryTypeComesBackEqualAndAligned) {
 }
 
 std::shared_ptr<arrow::RecordBatch> Coded(const std::string& indices, const std::string& words) {
-  return testing::OneColumn(
-      arrow::json::DictArrayFromJSONString(arrow::dictionary(arrow::int32(), arrow::utf8()),
-                                           indices, words)
-          .ValueOrDie());
+  return testing::OneColumn(arrow::json::DictArrayFromJSONString(
+                                arrow::dictionary(arrow::int32(), arrow::utf8()), indices, words)
+                                .ValueOrDie());
 }
 
 TEST(Partition, DictionariesMayBeReplacedWithinAStream) {
@@ -80,7 +79,9 @@ TEST(Partition, DictionariesMayBeReplacedWithinAStream) {
 TEST(Partition, NestedDictionaries) {
   TestStore store;
   const auto coded = Coded("[1, 0, 1, null]", R"(["a", "b"])")->column(0);
-  const auto nested = arrow::StructArray::Make(arrow::ArrayVector{coded, coded}, std::vector<std::string>{"p", "q"}).ValueOrDie();
+  const auto nested =
+      arrow::StructArray::Make(arrow::ArrayVector{coded, coded}, std::vector<std::string>{"p", "q"})
+          .ValueOrDie();
   const auto batch = testing::OneColumn(nested);
   const auto snapshot = store.Write("f", {Batches{batch}});
   const Partition& partition = *snapshot->partitions.at(0);
@@ -89,9 +90,8 @@ TEST(Partition, NestedDictionaries) {
 
 TEST(Partition, FindBatchSkipsEmptyBatches) {
   TestStore store;
-  const auto snapshot =
-      store.Write("f", {Batches{Numbered(0, 0), Numbered(0, 3), Numbered(3, 0), Numbered(3, 1),
-                         Numbered(4, 0), Numbered(4, 5)}});
+  const auto snapshot = store.Write("f", {Batches{Numbered(0, 0), Numbered(0, 3), Numbered(3, 0),
+                                                  Numbered(3, 1), Numbered(4, 0), Numbered(4, 5)}});
   const Partition& partition = *snapshot->partitions.at(0);
   EXPECT_EQ(partition.batches, 6);
   const size_t expected[] = {1, 1, 1, 3, 5, 5, 5, 5, 5};
@@ -116,13 +116,15 @@ TEST(Partition, OutOfRangeIsAnError) {
   EXPECT_EQ(CodeOf(snapshot->partitions.at(0)->Decode(1).status()), Code::kInvalidArgument);
   const auto missing = snapshot->Find(5).status();
   EXPECT_EQ(CodeOf(missing), Code::kNotFound);
-  EXPECT_EQ(missing.message(), "feed 'f' has no partition 5: it has 1 partitions, numbered from 0 to 0");
+  EXPECT_EQ(missing.message(),
+            "feed 'f' has no partition 5: it has 1 partitions, numbered from 0 to 0");
 }
 
 // Sliced buffers and recycled pages: bytes between buffers are zeros, never another feed's data.
 TEST(Partition, PaddingIsZeroAlsoInRecycledPages) {
   TestStore store;
-  store.Write("secret", {Batches{testing::FromJson(arrow::utf8(), "[\"" + std::string(5000, 's') + "\"]")}});
+  store.Write("secret",
+              {Batches{testing::FromJson(arrow::utf8(), "[\"" + std::string(5000, 's') + "\"]")}});
   ASSERT_TRUE(store->DropFeed({"secret", false}).ok());
   const auto batch = testing::FromJson(arrow::int8(), "[1, 2, 3]");
   const auto snapshot = store.Write("f", {Batches{batch}});

@@ -50,7 +50,8 @@ TEST(Recovery, CommittedFeedsComeBackIdentical) {
   TempDir dir;
   TestStore store(64 << 20, dir.path());
   const auto batch = Numbered(0, 1000);
-  const auto before = store.Write("f", {Batches{batch, Numbered(1000, 24)}, Batches{Numbered(1024, 7)}});
+  const auto before =
+      store.Write("f", {Batches{batch, Numbered(1000, 24)}, Batches{Numbered(1024, 7)}});
   store.Write("g", {Batches{Numbered(5, 5)}});
   store.Write("g", {Batches{Numbered(10, 5)}}, proto::WriteMode::kAppend);
   const auto g = store->Find("g").ValueOrDie();
@@ -186,8 +187,9 @@ TEST(Recovery, DamagedHeaderTakesItsFeedAloneAndCanBeDropped) {
   EXPECT_EQ(CodeOf(status), Code::kDataLoss);
   EXPECT_NE(status.message().find("drop the feed"), std::string::npos) << status;
   EXPECT_EQ(store->List().size(), 2u);
-  EXPECT_EQ(CodeOf(store.Begin("bad", "a", Numbered(0, 1)->schema(), proto::WriteMode::kAppend).status()),
-            Code::kDataLoss);
+  EXPECT_EQ(
+      CodeOf(store.Begin("bad", "a", Numbered(0, 1)->schema(), proto::WriteMode::kAppend).status()),
+      Code::kDataLoss);
   EXPECT_EQ(RowsOf(*store->Find("good").ValueOrDie()), Range(0, 10));
   ASSERT_TRUE(store->DropFeed({"bad", false}).ok());
   store.Write("bad", {Batches{Numbered(3, 4)}});

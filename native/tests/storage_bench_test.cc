@@ -80,8 +80,10 @@ TEST(StorageBench, DISABLED_Append) {
     const double finish = batch_bytes * kBatches / (Seconds() - begin) / 1e9;
     ASSERT_TRUE(
         store->CommitWrite({"f", job, {{0, 0, put->rows, put->batches, put->crc32c}}}).ok());
-    std::printf("round %d: append %.2f GB/s (with finish %.2f), checksum only %.2f, memcpy %.2f, ratio %.2f\n",
-                round, append, finish, crc, copy, append / copy);
+    std::printf(
+        "round %d: append %.2f GB/s (with finish %.2f), checksum only %.2f, memcpy %.2f, ratio "
+        "%.2f\n",
+        round, append, finish, crc, copy, append / copy);
     ASSERT_TRUE(store->DropFeed({"f", false}).ok());
   }
 }

@@ -36,8 +36,8 @@ class FB_EXPORT Server {
 
   std::string host() const;
   int port() const;
-  std::string uri() const;  // grpc://HOST:PORT
-  proto::ServerStatus status() const;  // once stopped: as it was then
+  std::string uri() const;                     // grpc://HOST:PORT
+  proto::ServerStatus status() const;          // once stopped: as it was then
   std::vector<proto::FeedInfo> feeds() const;  // committed and open ones; none once stopped
 
   // Refuses new calls, waits up to `grace` for running ones, then cancels them. Idempotent.

@@ -140,10 +140,9 @@ class AttemptWriterImpl : public AttemptWriter {
       : context_(std::move(context)), store_(context_.segments) {}
 
   arrow::Status Open() {
-    ARROW_ASSIGN_OR_RAISE(writer_,
-                          arrow::ipc::internal::OpenRecordBatchWriter(
-                              std::make_unique<PayloadSink>(&store_), context_.schema,
-                              WriteOptions()));
+    ARROW_ASSIGN_OR_RAISE(
+        writer_, arrow::ipc::internal::OpenRecordBatchWriter(std::make_unique<PayloadSink>(&store_),
+                                                             context_.schema, WriteOptions()));
     return {};
   }
 

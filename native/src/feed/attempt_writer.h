@@ -30,7 +30,8 @@ struct AttemptContext {
 // Copies IPC payloads into segments, each as one record of stored_record.h.
 class PayloadStore {
  public:
-  explicit PayloadStore(std::shared_ptr<segment::SegmentStore> segments) : segments_(std::move(segments)) {}
+  explicit PayloadStore(std::shared_ptr<segment::SegmentStore> segments)
+      : segments_(std::move(segments)) {}
 
   arrow::Status Store(const arrow::ipc::IpcPayload& payload);
   // Gives back what the last segment does not need and makes all of them durable.

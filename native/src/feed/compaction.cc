@@ -46,8 +46,8 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
   }
   for (const auto& [key, job] : jobs_) {
     proto::JournalRecord begin;
-    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode), "",
-                   job->skip};
+    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode),
+                   "",          job->skip};
     ARROW_ASSIGN_OR_RAISE(begin.begin->schema, EncodeSchema(*job->schema));
     ARROW_RETURN_NOT_OK(emit(begin.Encode()));
     for (const auto& [name, staged] : job->staged) {

@@ -55,7 +55,8 @@ proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
 arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::string& feed) const {
   ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
   std::lock_guard lock(mutex_);
-  if (const auto damage = damaged_.find(feed); damage != damaged_.end()) return damage->second.status;
+  if (const auto damage = damaged_.find(feed); damage != damaged_.end())
+    return damage->second.status;
   if (auto current = Current(feed)) return current;
   return NotFound(feed);
 }

@@ -87,8 +87,7 @@ void FeedStoreImpl::StartSweeper() {
 arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::BeginWrite& request) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
   ARROW_RETURN_NOT_OK(ValidateJobId(request.feed, request.job_id));
-  if (request.mode < proto::WriteMode::kErrorIfExists ||
-      request.mode > proto::WriteMode::kIgnore) {
+  if (request.mode < proto::WriteMode::kErrorIfExists || request.mode > proto::WriteMode::kIgnore) {
     return Error(Code::kInvalidArgument, "feed '", request.feed, "': write mode ",
                  static_cast<int>(request.mode),
                  " is not known: use errorifexists, append, overwrite or ignore");
@@ -117,8 +116,8 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   if (const auto at = jobs_.find(key); at != jobs_.end()) {
     WriteJob& open = *at->second;
     if (open.mode != job->mode || open.schema_hash != job->schema_hash) {
-      return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '",
-                   request.job_id, "' was begun with mode ", ModeName(open.mode),
+      return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '", request.job_id,
+                   "' was begun with mode ", ModeName(open.mode),
                    open.mode == job->mode ? " and another schema" : "",
                    ": a second begin must repeat the first");
     }
@@ -151,8 +150,8 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
     const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(command.feed));
   if (command.partition < 0) {
-    return Error(Code::kInvalidArgument, "feed '", command.feed, "': partition ",
-                 command.partition, " is not valid: partitions are numbered from 0");
+    return Error(Code::kInvalidArgument, "feed '", command.feed, "': partition ", command.partition,
+                 " is not valid: partitions are numbered from 0");
   }
   JobPtr job;
   {
@@ -173,8 +172,8 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
   const std::string difference =
       SchemaDifference(*schema, "in this attempt", *job->schema, "in its write job");
   if (!difference.empty()) {
-    return Error(Code::kSchemaMismatch, "feed '", command.feed, "', partition ",
-                 command.partition, ", attempt ", command.attempt, ": ", difference);
+    return Error(Code::kSchemaMismatch, "feed '", command.feed, "', partition ", command.partition,
+                 ", attempt ", command.attempt, ": ", difference);
   }
   job->active_ms = NowMs();
   AttemptContext context;
@@ -248,7 +247,7 @@ arrow::Status FeedStoreImpl::CommitRecorded(const WriteJob& job, const Snapshot&
 arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     const proto::CommitWrite& request) {
   std::shared_ptr<const Snapshot> replaced;  // freed after the locks
-  decltype(WriteJob::staged) losers;        // so are these, whatever late writers hold
+  decltype(WriteJob::staged) losers;         // so are these, whatever late writers hold
   JobPtr job;
   std::lock_guard decisions(decisions_);
   const JobKey key{request.feed, request.job_id};

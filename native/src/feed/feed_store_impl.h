@@ -93,8 +93,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status Explain(const std::string& feed, const arrow::Status& status) const;
   // CheckMode(), and DATA_LOSS where an append would build on a damaged feed. Under mutex_.
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
-  arrow::Status NotFound(const std::string& feed) const;  // under mutex_
-  proto::FeedInfo InfoOf(const std::string& feed) const;  // under mutex_
+  arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
+  proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
   void Remember(const JobKey& key, const Snapshot& snapshot);              // under mutex_
   void RememberJob(const JobKey& key, CommittedJob job);                   // under mutex_

@@ -49,8 +49,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodeMessages(
     const Partition& partition, size_t i, const std::vector<size_t>& dictionaries) {
   const StoredMessage& stored = partition.messages[i];
   if (dictionaries.empty()) {
-    ARROW_ASSIGN_OR_RAISE(auto message,
-                          arrow::ipc::Message::Open(stored.metadata, stored.body));
+    ARROW_ASSIGN_OR_RAISE(auto message, arrow::ipc::Message::Open(stored.metadata, stored.body));
     const arrow::ipc::DictionaryMemo memo;
     return arrow::ipc::ReadRecordBatch(*message, partition.schema, &memo, ReadOptions());
   }
@@ -59,9 +58,9 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodeMessages(
   sequence.push_back(&stored);
   ARROW_ASSIGN_OR_RAISE(auto schema, SchemaMessage(*partition.schema));
   ARROW_ASSIGN_OR_RAISE(
-      auto reader, arrow::ipc::RecordBatchStreamReader::Open(
-                       std::make_unique<StoredMessageReader>(std::move(schema), sequence),
-                       ReadOptions()));
+      auto reader,
+      arrow::ipc::RecordBatchStreamReader::Open(
+          std::make_unique<StoredMessageReader>(std::move(schema), sequence), ReadOptions()));
   std::shared_ptr<arrow::RecordBatch> batch;
   ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
   if (batch == nullptr) return arrow::Status::Invalid("no record batch in the stored messages");

@@ -19,11 +19,11 @@ namespace flightbridge::feed {
 // One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
 struct StoredMessage {
   bool is_dictionary = false;
-  int64_t rows = 0;                          // 0 for dictionaries
-  int64_t row_begin = 0;                     // first row, within the partition
-  uint32_t crc32c = 0;                       // batch checksum; see segment/checksum.h
-  std::shared_ptr<arrow::Buffer> metadata;   // the flatbuffer Message, inside the segment
-  std::shared_ptr<arrow::Buffer> body;       // each buffer of it 64-byte aligned, in the segment
+  int64_t rows = 0;                         // 0 for dictionaries
+  int64_t row_begin = 0;                    // first row, within the partition
+  uint32_t crc32c = 0;                      // batch checksum; see segment/checksum.h
+  std::shared_ptr<arrow::Buffer> metadata;  // the flatbuffer Message, inside the segment
+  std::shared_ptr<arrow::Buffer> body;      // each buffer of it 64-byte aligned, in the segment
 };
 
 // Which bodies were verified since they came back from disk; written once per message.
@@ -43,13 +43,13 @@ struct Partition {
   int64_t partition = 0;
   int64_t attempt = 0;
   int64_t rows = 0;
-  int64_t bytes = 0;    // metadata and body bytes stored
+  int64_t bytes = 0;  // metadata and body bytes stored
   int64_t batches = 0;
   uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
   std::shared_ptr<arrow::Schema> schema;
-  std::vector<StoredMessage> messages;  // in stream order, dictionaries before their users
+  std::vector<StoredMessage> messages;        // in stream order, dictionaries before their users
   std::vector<segment::SegmentRef> segments;  // where they lie
-  std::shared_ptr<VerifiedFlags> verified;  // null: written, and so verified, in this run
+  std::shared_ptr<VerifiedFlags> verified;    // null: written, and so verified, in this run
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
   // DATA_LOSS names the partition where the bytes are not those that were written.

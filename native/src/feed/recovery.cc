@@ -26,8 +26,8 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
     held->push_back(segment);
     for (int64_t offset = 0; offset < ref.used;) {
       ARROW_ASSIGN_OR_RAISE(
-          auto message, ReadStored(*segment, offset,
-                                   static_cast<int64_t>(partition->messages.size()), &offset));
+          auto message,
+          ReadStored(*segment, offset, static_cast<int64_t>(partition->messages.size()), &offset));
       if (message.row_begin != rows) return Inconsistent("header counts other rows");
       rows += message.rows;
       batches += message.is_dictionary ? 0 : 1;
@@ -46,9 +46,10 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
 
 arrow::Status FeedStoreImpl::Recover(std::unique_ptr<segment::DataDirLock> lock) {
   data_dir_lock_ = std::move(lock);
-  ARROW_ASSIGN_OR_RAISE(journal_, segment::Journal::Open(
-                                      options_.segments.data_dir + "/journal",
-                                      [this](std::string_view payload) { return Replay(payload); }));
+  ARROW_ASSIGN_OR_RAISE(journal_, segment::Journal::Open(options_.segments.data_dir + "/journal",
+                                                         [this](std::string_view payload) {
+                                                           return Replay(payload);
+                                                         }));
   replayed_schemas_.clear();
   MapEverything();
   ARROW_RETURN_NOT_OK(segments_->RemoveUnclaimed());
@@ -105,9 +106,8 @@ arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
 }
 
 arrow::Status FeedStoreImpl::ReplayAttempt(const proto::JournalAttempt& record) {
-  const auto at = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) {
-    return job.second->serial == record.job;
-  });
+  const auto at = std::find_if(jobs_.begin(), jobs_.end(),
+                               [&](const auto& job) { return job.second->serial == record.job; });
   if (at == jobs_.end()) return {};  // it came after its job's end
   WriteJob& job = *at->second;
   job.staged[{record.partition, record.attempt}] = {PartitionOf(record, job.feed, job.schema),
@@ -116,9 +116,8 @@ arrow::Status FeedStoreImpl::ReplayAttempt(const proto::JournalAttempt& record) 
 }
 
 arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
-  const auto at = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) {
-    return job.second->serial == record.job;
-  });
+  const auto at = std::find_if(jobs_.begin(), jobs_.end(),
+                               [&](const auto& job) { return job.second->serial == record.job; });
   if (at == jobs_.end()) return Inconsistent("commits an unknown write job");
   const JobPtr job = at->second;
   const auto current = Current(job->feed);
@@ -172,9 +171,10 @@ void FeedStoreImpl::MapEverything() {
       if (auto whole = MapPartition(*segments_, *partition, &damage.held); whole.ok()) {
         partition = whole.MoveValueUnsafe();
       } else {
-        damage.status = Error(Code::kDataLoss, "feed '", name, "', partition ",
-                              partition->partition, " is damaged on disk: ",
-                              whole.status().message(), "; drop the feed and write it again");
+        damage.status =
+            Error(Code::kDataLoss, "feed '", name, "', partition ", partition->partition,
+                  " is damaged on disk: ", whole.status().message(),
+                  "; drop the feed and write it again");
       }
     }
     snapshot = std::move(mapped);

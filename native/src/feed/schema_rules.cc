@@ -145,7 +145,8 @@ arrow::Result<std::shared_ptr<arrow::Schema>> DecodeSchema(std::string_view byte
   // Names go into messages and tables that must be UTF-8, and a stranger's schema need not be.
   arrow::util::InitializeUTF8();
   if (!arrow::util::ValidateUTF8((*schema)->ToString(/*show_metadata=*/false))) {
-    return Error(Code::kInvalidArgument, "a column's name or type in the schema is not valid UTF-8");
+    return Error(Code::kInvalidArgument,
+                 "a column's name or type in the schema is not valid UTF-8");
   }
   return schema;
 }

@@ -13,8 +13,8 @@ arrow::Result<std::shared_ptr<const Partition>> Snapshot::Find(int64_t partition
                  partitions.size(), " partitions",
                  partitions.empty()
                      ? std::string()
-                     : ", numbered from " + std::to_string(partitions.front()->partition) +
-                           " to " + std::to_string(partitions.back()->partition));
+                     : ", numbered from " + std::to_string(partitions.front()->partition) + " to " +
+                           std::to_string(partitions.back()->partition));
   }
   return *at;
 }
@@ -45,8 +45,8 @@ proto::FeedInfo Snapshot::Info() const {
 
 arrow::Status ValidateFeedName(const std::string& feed) {
   const auto allowed = [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '.' || c == '-';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
   };
   if (!feed.empty() && feed.size() <= 200 && feed.front() != '.' &&
       std::all_of(feed.begin(), feed.end(), allowed)) {

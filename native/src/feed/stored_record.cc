@@ -13,8 +13,8 @@ uint32_t StoredHeader::ComputeCrc() const {
   return segment::Crc32c(0, this, offsetof(StoredHeader, header_crc32c));
 }
 
-arrow::Result<StoredMessage> ReadStored(segment::Segment& segment, int64_t offset,
-                                        int64_t sequence, int64_t* next) {
+arrow::Result<StoredMessage> ReadStored(segment::Segment& segment, int64_t offset, int64_t sequence,
+                                        int64_t* next) {
   const auto damaged = [&](const char* what) {
     return Error(Code::kDataLoss, "segment ", segment.ref().chunk, ", offset ",
                  segment.ref().offset + offset, ": ", what);

@@ -24,8 +24,8 @@ struct StoredHeader {
   int64_t body_bytes = 0;
   int64_t rows = 0;
   int64_t row_begin = 0;
-  int64_t sequence = 0;      // of the message within its attempt
-  uint32_t crc32c = 0;       // batch checksum: nodes and buffers
+  int64_t sequence = 0;  // of the message within its attempt
+  uint32_t crc32c = 0;   // batch checksum: nodes and buffers
   uint32_t reserved = 0;
   uint32_t reserved2 = 0;
   uint32_t header_crc32c = 0;  // of all of the above
@@ -39,8 +39,8 @@ static_assert(sizeof(StoredHeader) == 64);
 
 // Reads the record at `offset` of a segment: header and metadata are verified, the body is not.
 // Sets `next` to the offset of the next record. DATA_LOSS names what is wrong.
-arrow::Result<StoredMessage> ReadStored(segment::Segment& segment, int64_t offset,
-                                        int64_t sequence, int64_t* next);
+arrow::Result<StoredMessage> ReadStored(segment::Segment& segment, int64_t offset, int64_t sequence,
+                                        int64_t* next);
 
 // Verifies the body against the message's checksum.
 arrow::Status VerifyBody(const StoredMessage& message);

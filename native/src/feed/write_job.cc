@@ -73,8 +73,8 @@ arrow::Result<std::vector<PartitionPtr>> ChooseAttempts(
     const Partition& have = *at->second.data;
     if (have.rows != ref->rows || have.batches != ref->batches || have.crc32c != ref->crc32c) {
       return Error(Code::kDataLoss, name(*ref), ": the commit names ", ref->rows, " rows in ",
-                   ref->batches, " batches with checksum ", ref->crc32c, ", staged are ",
-                   have.rows, " rows in ", have.batches, " batches with checksum ", have.crc32c,
+                   ref->batches, " batches with checksum ", ref->crc32c, ", staged are ", have.rows,
+                   " rows in ", have.batches, " batches with checksum ", have.crc32c,
                    ": write the partition again");
     }
     chosen.push_back(at->second.data);

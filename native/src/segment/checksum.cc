@@ -98,7 +98,9 @@ const ZeroShift<kShortLane> kShiftShort;
 
 #if defined(__x86_64__)
 #define FB_CRC_TARGET __attribute__((target("sse4.2")))
-FB_CRC_TARGET inline uint64_t Step64(uint64_t crc, uint64_t word) { return _mm_crc32_u64(crc, word); }
+FB_CRC_TARGET inline uint64_t Step64(uint64_t crc, uint64_t word) {
+  return _mm_crc32_u64(crc, word);
+}
 FB_CRC_TARGET inline uint64_t Step8(uint64_t crc, uint8_t byte) {
   return _mm_crc32_u8(static_cast<uint32_t>(crc), byte);
 }
@@ -240,8 +242,8 @@ uint32_t CrcOfSize(uint32_t crc, int64_t bytes) { return CrcOfValue(crc, bytes);
 
 arrow::Result<uint32_t> BatchChecksum(const arrow::RecordBatch& batch) {
   arrow::ipc::IpcPayload payload;
-  ARROW_RETURN_NOT_OK(arrow::ipc::GetRecordBatchPayload(
-      batch, arrow::ipc::IpcWriteOptions::Defaults(), &payload));
+  ARROW_RETURN_NOT_OK(
+      arrow::ipc::GetRecordBatchPayload(batch, arrow::ipc::IpcWriteOptions::Defaults(), &payload));
   ARROW_ASSIGN_OR_RAISE(IpcMessage message, IpcMessage::Parse(*payload.metadata));
   uint32_t crc = CrcOfNodes(message.rows, message.nodes);
   for (const auto& buffer : payload.body_buffers) {

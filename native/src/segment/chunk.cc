@@ -19,8 +19,8 @@ namespace {
 
 arrow::Status Failed(int error, const std::string& what) {
   const bool full = error == ENOSPC || error == EDQUOT || error == ENOMEM || error == EFBIG;
-  return Error(full ? Code::kResourceExhausted : Code::kInternal, what, ": ",
-               std::strerror(error), " (errno ", error, ")");
+  return Error(full ? Code::kResourceExhausted : Code::kInternal, what, ": ", std::strerror(error),
+               " (errno ", error, ")");
 }
 
 }  // namespace

@@ -44,9 +44,8 @@ arrow::Result<std::unique_ptr<DataDirLock>> DataDirLock::Take(const std::string&
     const int reason = errno;
     if (reason != EWOULDBLOCK) return Unusable(data_dir, reason);
     lock->pid_ = 0;  // not ours to release
-    return Error(Code::kFailedPrecondition, "data directory '", data_dir,
-                 "' is in use by process ", ReadPid(fd),
-                 ": stop that server or give another --data-dir");
+    return Error(Code::kFailedPrecondition, "data directory '", data_dir, "' is in use by process ",
+                 ReadPid(fd), ": stop that server or give another --data-dir");
   }
   const std::string pid = std::to_string(getpid()) + "\n";
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) {

@@ -27,7 +27,8 @@ class Flatbuffer {
 
   template <typename T>
   arrow::Result<T> Read(int64_t at) const {
-    if (at < 0 || at > size_ - static_cast<int64_t>(sizeof(T))) return Damaged("offset out of range");
+    if (at < 0 || at > size_ - static_cast<int64_t>(sizeof(T)))
+      return Damaged("offset out of range");
     T value;
     std::memcpy(&value, data_ + at, sizeof(T));
     return value;
@@ -86,8 +87,7 @@ arrow::Result<IpcMessage> IpcMessage::Parse(const uint8_t* data, int64_t size) {
   IpcMessage message;
   ARROW_ASSIGN_OR_RAISE(const int64_t root, flatbuffer.Follow(0));
   ARROW_ASSIGN_OR_RAISE(const auto type, flatbuffer.Scalar<uint8_t>(root, kMessageHeaderType));
-  ARROW_ASSIGN_OR_RAISE(message.body_length,
-                        flatbuffer.Scalar<int64_t>(root, kMessageBodyLength));
+  ARROW_ASSIGN_OR_RAISE(message.body_length, flatbuffer.Scalar<int64_t>(root, kMessageBodyLength));
   ARROW_ASSIGN_OR_RAISE(int64_t batch, flatbuffer.Table(root, kMessageHeader));
   if (type == kHeaderDictionary) {
     message.is_dictionary = true;

@@ -23,9 +23,9 @@ struct BufferRange {
 // The spans point into the parsed bytes, which must outlive this and be 8-byte aligned.
 struct IpcMessage {
   bool is_dictionary = false;
-  bool is_delta = false;       // dictionaries only
-  int64_t dictionary_id = 0;   // dictionaries only
-  int64_t rows = 0;            // of a dictionary: its values
+  bool is_delta = false;      // dictionaries only
+  int64_t dictionary_id = 0;  // dictionaries only
+  int64_t rows = 0;           // of a dictionary: its values
   int64_t body_length = 0;
   bool compressed = false;
   std::span<const FieldNode> nodes;

@@ -37,8 +37,8 @@ arrow::Result<std::string> ReadAll(int fd, const std::string& path) {
   std::string bytes(static_cast<size_t>(facts.st_size), '\0');
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t got = pread(fd, bytes.data() + done, bytes.size() - done,
-                              static_cast<off_t>(done));
+    const ssize_t got =
+        pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
       return Error(Code::kInternal, "cannot read journal '", path,
@@ -79,8 +79,8 @@ Journal::~Journal() { close(fd_); }
 
 arrow::Status Journal::Failed(int error, std::string_view what) const {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  return Error(full ? Code::kResourceExhausted : Code::kUnavailable, "cannot ", what,
-               " journal '", path_, "': ", std::strerror(error), " (errno ", error,
+  return Error(full ? Code::kResourceExhausted : Code::kUnavailable, "cannot ", what, " journal '",
+               path_, "': ", std::strerror(error), " (errno ", error,
                "): nothing can be written until ",
                full ? "there is room on the disk" : "the disk works again",
                "; committed feeds can still be read");

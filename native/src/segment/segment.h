@@ -69,7 +69,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
 };
 
 struct SegmentStoreOptions {
-  std::string data_dir;  // empty: memory
+  std::string data_dir;              // empty: memory
   int64_t segment_bytes = 64 << 20;  // of a chunk; a larger message gets a chunk of its own
   int64_t memory_limit_bytes = 1 << 30;
 };

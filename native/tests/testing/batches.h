@@ -79,7 +79,8 @@ BatchesOfManyTypes() {
   json(arrow::fixed_size_list(arrow::float32(), 2), "[[1, 2], null, [3, 4], [5, 6]]");
   json(arrow::struct_({field("a", arrow::int32()), field("b", arrow::utf8(), false)}),
        R"([{"a": 1, "b": "x"}, {"a": null, "b": "y"}, {"a": 3, "b": ""}, {"a": 4, "b": "zz"}])");
-  json(arrow::map(arrow::utf8(), arrow::int32()), R"([[["k", 1]], null, [], [["a", 2], ["b", null]]])");
+  json(arrow::map(arrow::utf8(), arrow::int32()),
+       R"([[["k", 1]], null, [], [["a", 2], ["b", null]]])");
   json(arrow::list(arrow::list(arrow::struct_({field("a", arrow::boolean())}))),
        R"([[[{"a": true}], []], null, [[{"a": null}, {"a": false}]], []])");
   json(arrow::dense_union({field("i", arrow::int32()), field("s", arrow::utf8())}, {0, 1}),

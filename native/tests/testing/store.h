@@ -59,8 +59,7 @@ class TestStore {
   std::shared_ptr<feed::FeedStore> get() const { return store_; }
 
   arrow::Result<proto::BeginWriteResult> Begin(
-      const std::string& feed, const std::string& job,
-      const std::shared_ptr<arrow::Schema>& schema,
+      const std::string& feed, const std::string& job, const std::shared_ptr<arrow::Schema>& schema,
       proto::WriteMode mode = proto::WriteMode::kErrorIfExists) const {
     return store_->BeginWrite({feed, job, mode, feed::EncodeSchema(*schema).ValueOrDie()});
   }
@@ -69,8 +68,8 @@ class TestStore {
   arrow::Result<proto::AttemptRef> Put(const std::string& feed, const std::string& job,
                                        int64_t partition, int64_t attempt,
                                        const Batches& batches) const {
-    ARROW_ASSIGN_OR_RAISE(auto writer, store_->OpenAttempt({feed, job, partition, attempt},
-                                                           batches.at(0)->schema()));
+    ARROW_ASSIGN_OR_RAISE(
+        auto writer, store_->OpenAttempt({feed, job, partition, attempt}, batches.at(0)->schema()));
     for (const auto& batch : batches) ARROW_RETURN_NOT_OK(writer->Append(*batch, std::nullopt));
     ARROW_ASSIGN_OR_RAISE(const auto put, writer->Finish(std::nullopt));
     return proto::AttemptRef{partition, attempt, put.rows, put.batches, put.crc32c};
