@@ -109,7 +109,7 @@ def read(
     *,
     batch_size: int,
     columns: Iterable[str] | None = None,
-    shuffle: bool | int | None = None,
+    shuffle: bool | int | str | None = None,
     seed: int | None = None,
     epochs: int | None = 1,
     shard: tuple[int, int] | None = None,

@@ -27,7 +27,7 @@ def make_spec(
     *,
     batch_size: int,
     columns: Iterable[str] | None = None,
-    shuffle: bool | int | None = None,
+    shuffle: bool | int | str | None = None,
     seed: int | None = None,
     epochs: int | None = 1,
     shard: tuple[int, int] | None = None,
@@ -47,8 +47,8 @@ def make_spec(
         feed: The feed's name.
         batch_size: Rows of a batch, from 1 to ``MAX_BATCH_ROWS``.
         columns: Columns to read, in output order. ``None``: all, in the feed's order.
-        shuffle: ``None``, ``False`` or 0: the feed's own order. ``True``: a permutation of all
-            rows of the shard. An int: a window of that many rows, drawn from all over the shard.
+        shuffle: ``None``, ``False`` or 0: the feed's own order. ``"full"`` or ``True``: a permutation
+            of all rows of the shard. An int: a window of that many rows, drawn from all over the shard.
         seed: Of the shuffle, from 0 to 2**64 - 1. ``None`` is 0: the order is the same in every
             run, so that a saved position can be restored. Epochs differ in any case.
         epochs: Times the shard is read, at least 1; ``None`` or -1: without end.
@@ -159,16 +159,16 @@ def _epochs(epochs: int | None) -> int:
         ) from None
 
 
-def _shuffle_window(shuffle: bool | int | None) -> int:
+def _shuffle_window(shuffle: bool | int | str | None) -> int:
     if shuffle is None or shuffle is False:
         return 0
-    if shuffle is True:
+    if shuffle is True or shuffle == "full":
         return WHOLE_SHARD
     try:
         return _integer("shuffle", shuffle, 0, 2**62, " rows")
     except InvalidArgumentError:
         raise InvalidArgumentError(
-            f"shuffle={shuffle!r} is not a shuffle window: give True for all rows of the shard, "
+            f"shuffle={shuffle!r} is not a shuffle window: give 'full' or True for all rows of the shard, "
             "a number of rows such as 65536, or None for the feed's order"
         ) from None
 

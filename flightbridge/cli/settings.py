@@ -124,8 +124,8 @@ SERVE: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVE_MEMORY_LIMIT",
         "1GiB",
         "bytes",
-        "Memory for everything the server holds, such as 512MiB or 8GiB. With --data-dir feeds go "
-        "to disk above it.",
+        "Memory for feeds, such as 512MiB or 8GiB; a put beyond it is refused. With --data-dir "
+        "feeds are files, which only the disk limits.",
         Size(),
     ),
     Setting(

@@ -28,7 +28,7 @@ def dataset(
     batch_size: int,
     columns: str | Iterable[str] | None = None,
     label: str | Iterable[str] | None = None,
-    shuffle: bool | int | None = None,
+    shuffle: bool | int | str | None = None,
     seed: int | None = None,
     epochs: int | None = 1,
     shard: tuple[int, int] | tf.distribute.InputContext | None = None,

@@ -13,7 +13,7 @@
 #include <arrow/util/byte_size.h>
 
 #include "client/get_plan.h"
-#include "client/handoff.h"
+#include "common/handoff.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 

@@ -9,7 +9,7 @@
 #include <arrow/record_batch.h>
 #include <arrow/util/byte_size.h>
 
-#include "client/handoff.h"
+#include "common/handoff.h"
 #include "client/put_checks.h"
 #include "client/slicing.h"
 #include "flightbridge/error.h"

@@ -8,6 +8,7 @@
 
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
+#include "server/append_thread_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -51,6 +52,7 @@ arrow::Status PutByCommand(const PutStreams& streams) {
   ARROW_ASSIGN_OR_RAISE(const auto schema, streams.Schema());
   ARROW_ASSIGN_OR_RAISE(auto attempt, streams.state->store->OpenAttempt(command, schema));
 
+  AppendThread append(streams.state, attempt.get());
   for (uint64_t expected = 0;; ++expected) {
     ARROW_ASSIGN_OR_RAISE(auto chunk, streams.Next());
     if (chunk.data == nullptr && chunk.app_metadata == nullptr) {
@@ -62,6 +64,7 @@ arrow::Status PutByCommand(const PutStreams& streams) {
     ARROW_ASSIGN_OR_RAISE(const auto metadata,
                           ParseMetadata(chunk.app_metadata, chunk.data != nullptr));
     if (chunk.data == nullptr) {
+      ARROW_RETURN_NOT_OK(append.Finish());
       ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt->Finish(metadata.end));
       return streams.writer->WriteMetadata(*arrow::Buffer::FromString(result.Encode()));
     }
@@ -69,8 +72,7 @@ arrow::Status PutByCommand(const PutStreams& streams) {
       return Error(Code::kDataLoss, "batch ", metadata.batch->sequence, " arrived where batch ",
                    expected, " was expected: send the attempt again");
     }
-    ARROW_RETURN_NOT_OK(
-        StoreBatch(streams.state, attempt.get(), *chunk.data, metadata.batch->crc32c));
+    ARROW_RETURN_NOT_OK(append.Append(std::move(chunk.data), metadata.batch->crc32c));
   }
 }
 

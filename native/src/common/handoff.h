@@ -8,7 +8,7 @@
 #include <optional>
 #include <utility>
 
-namespace flightbridge::client {
+namespace flightbridge {
 
 // One pushing and one popping thread; Close() and Drop() from any. Whatever the pushing side wrote
 // before Close() or Drop() is visible to who finds it closed.
@@ -77,4 +77,4 @@ class Handoff {
   bool closed_ = false;
 };
 
-}  // namespace flightbridge::client
+}  // namespace flightbridge
