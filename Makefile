@@ -11,7 +11,6 @@ ARGS ?=
 
 NATIVE_SOURCES := $(shell find native proto CMakeLists.txt pyproject.toml -type f \
                     -not -name '*.md' 2>/dev/null)
-NATIVE_TESTS := build/native/tests/fb_tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
@@ -63,10 +62,14 @@ define native_tests
 	  || { tail -n 60 $(1).log; exit 1; }
 endef
 
-test-native: $(VENV)/.installed
-	@mkdir -p build && echo "== native tests"
-	$(call native_tests,build/native-tests,)
-	@build/native-tests/native/tests/fb_tests --gtest_brief=1
+# In the build directory of the Python package, so that the core is compiled once for both.
+test-native: build
+	@echo "== native tests"
+	@set -e; dir=$$(ls -td build/cp*/ | head -n 1); \
+	cmake -B $$dir -DFB_BUILD_TESTS=ON > build/native-tests.log 2>&1 \
+	  && ninja -C $$dir -j$(JOBS) fb_tests >> build/native-tests.log 2>&1 \
+	  || { tail -n 60 build/native-tests.log; exit 1; }; \
+	$$dir/native/tests/fb_tests --gtest_brief=1
 
 test-asan: $(VENV)/.installed
 	@mkdir -p build && echo "== native tests under AddressSanitizer and UBSan"

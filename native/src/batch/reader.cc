@@ -102,6 +102,7 @@ arrow::Status Reader::Describe() {
   ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns));
 
   std::vector<plan::PartitionRows> partitions;
+  partitions.reserve(feed_.partitions.size());
   for (const auto& p : feed_.partitions) partitions.push_back({p.partition, p.rows});
   rows_ = std::make_shared<const plan::FeedRows>(std::move(partitions));
   const plan::OrderSpec order = OrderOf(spec_);

@@ -111,7 +111,7 @@ arrow::Status Connection::TimedOut(std::string_view doing) const {
 
 arrow::Status Connection::Translate(const arrow::Status& status, std::string_view doing) const {
   if (status.ok()) return status;
-  const arrow::Status ours = FromFlight(status);
+  arrow::Status ours = FromFlight(status);
   const std::string tag = "[" + std::string(CodeName(CodeOf(ours))) + "] ";
   if (status.message().find(tag) != std::string::npos) return ours;  // the server's own words
   switch (CodeOf(ours)) {
