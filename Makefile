@@ -98,7 +98,7 @@ format: setup
 
 wheel: $(VENV)/.installed
 	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist . \
-	  -C build-dir=build/wheel -C build.tool-args=-j$(JOBS)
+	  -C build.tool-args=-j$(JOBS)
 	@ls -1 dist/*.whl
 
 # Installs the wheel into a clean environment beside the same pyarrow and uses it.
