@@ -112,6 +112,10 @@ arrow::Status Connection::TimedOut(std::string_view doing) const {
 arrow::Status Connection::Translate(const arrow::Status& status, std::string_view doing) const {
   if (status.ok()) return status;
   arrow::Status ours = FromFlight(status);
+  // Callers that cancelled a call themselves do not ask: this one was the server's doing.
+  if (CodeOf(ours) == Code::kCancelled)
+    return Error(Code::kUnavailable, doing, ": the server at ", uri(),
+                 " ended the call, as one does that stops: try again once it is back");
   const std::string tag = "[" + std::string(CodeName(CodeOf(ours))) + "] ";
   if (status.message().find(tag) != std::string::npos) return ours;  // the server's own words
   switch (CodeOf(ours)) {

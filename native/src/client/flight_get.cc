@@ -159,7 +159,8 @@ class FlightGet : public GetStream {
   }
 
   void Stop() {
-    if (!over_ || receiver_ != nullptr) stream_->TryCancel();
+    if (receiver_ != nullptr || !over_)
+      stream_->TryCancel();  // over_ is the receiver's while it runs
     waiting_.Drop();
     JoinReceiver();
   }

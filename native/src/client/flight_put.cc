@@ -9,9 +9,9 @@
 #include <arrow/record_batch.h>
 #include <arrow/util/byte_size.h>
 
-#include "common/handoff.h"
 #include "client/put_checks.h"
 #include "client/slicing.h"
+#include "common/handoff.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 
