@@ -47,8 +47,9 @@ def make_spec(
         feed: The feed's name.
         batch_size: Rows of a batch, from 1 to ``MAX_BATCH_ROWS``.
         columns: Columns to read, in output order. ``None``: all, in the feed's order.
-        shuffle: ``None``, ``False`` or 0: the feed's own order. ``"full"`` or ``True``: a permutation
-            of all rows of the shard. An int: a window of that many rows, drawn from all over the shard.
+        shuffle: ``None``, ``False`` or 0: the feed's own order. ``"full"`` or ``True``: a
+            permutation of all rows of the shard. An int: a window of that many rows, drawn from
+            all over the shard.
         seed: Of the shuffle, from 0 to 2**64 - 1. ``None`` is 0: the order is the same in every
             run, so that a saved position can be restored. Epochs differ in any case.
         epochs: Times the shard is read, at least 1; ``None`` or -1: without end.
@@ -168,8 +169,8 @@ def _shuffle_window(shuffle: bool | int | str | None) -> int:
         return _integer("shuffle", shuffle, 0, 2**62, " rows")
     except InvalidArgumentError:
         raise InvalidArgumentError(
-            f"shuffle={shuffle!r} is not a shuffle window: give 'full' or True for all rows of the shard, "
-            "a number of rows such as 65536, or None for the feed's order"
+            f"shuffle={shuffle!r} is not a shuffle window: give 'full' or True for all rows of "
+            "the shard, a number of rows such as 65536, or None for the feed's order"
         ) from None
 
 

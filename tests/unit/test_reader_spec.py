@@ -75,7 +75,7 @@ def test_shuffle_windows(shuffle, window):
         ({"columns": []}, r"columns=\[\] reads nothing"),
         ({"columns": ["a", 3]}, "columns has 3"),
         ({"columns": ["a", "b", "a"]}, "columns names 'a' twice"),
-        ({"shuffle": -1}, "shuffle=-1 is not a shuffle window: give True"),
+        ({"shuffle": -1}, "shuffle=-1 is not a shuffle window: give 'full' or True"),
         ({"shuffle": 1.5}, "shuffle=1.5"),
         ({"shuffle": "yes"}, "shuffle='yes'"),
         ({"seed": -1}, "seed=-1"),
