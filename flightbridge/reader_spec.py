@@ -166,6 +166,8 @@ def _shuffle_window(shuffle: bool | int | str | None) -> int:
     if shuffle is True or shuffle == "full":
         return WHOLE_SHARD
     try:
+        if isinstance(shuffle, str):
+            raise InvalidArgumentError(shuffle)
         return _integer("shuffle", shuffle, 0, 2**62, " rows")
     except InvalidArgumentError:
         raise InvalidArgumentError(
