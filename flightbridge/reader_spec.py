@@ -165,15 +165,16 @@ def _shuffle_window(shuffle: bool | int | str | None) -> int:
         return 0
     if shuffle is True or shuffle == "full":
         return WHOLE_SHARD
+    wrong = InvalidArgumentError(
+        f"shuffle={shuffle!r} is not a shuffle window: give 'full' or True for all rows of "
+        "the shard, a number of rows such as 65536, or None for the feed's order"
+    )
+    if isinstance(shuffle, str):
+        raise wrong
     try:
-        if isinstance(shuffle, str):
-            raise InvalidArgumentError(shuffle)
         return _integer("shuffle", shuffle, 0, 2**62, " rows")
     except InvalidArgumentError:
-        raise InvalidArgumentError(
-            f"shuffle={shuffle!r} is not a shuffle window: give 'full' or True for all rows of "
-            "the shard, a number of rows such as 65536, or None for the feed's order"
-        ) from None
+        raise wrong from None
 
 
 def _shard(shard: tuple[int, int] | None) -> tuple[int, int]:
