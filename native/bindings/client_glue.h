@@ -61,8 +61,7 @@ inline arrow::Status OpenReader(Client* client, const std::string& encoded_ticke
   if (!ticket) return Error(Code::kInternal, "the ticket cannot be parsed");
   auto stream = client->OpenGet(*ticket);
   if (!stream.ok()) return stream.status();
-  *out = MakeBatchReader(*std::move(stream), hook);
-  return arrow::Status::OK();
+  return Take(MakeBatchReader(*std::move(stream), hook), out);
 }
 
 }  // namespace flightbridge::bindings

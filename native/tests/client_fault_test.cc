@@ -53,7 +53,8 @@ class FaultyServer : public flight::FlightServerBase {
   using PutHandler =
       std::function<arrow::Status(const flight::ServerCallContext&, flight::FlightMessageReader*,
                                   flight::FlightMetadataWriter*)>;
-  // Changes batch `index` as it is sent; an error ends the stream with it, nullopt cleanly.
+  // Changes batch `index` as it is sent; an error ends the stream with it, false cleanly.
+  static constexpr int kBeforeSchema = -1;
   using GetHandler = std::function<arrow::Result<bool>(int index, proto::GetMetadata*)>;
 
   PutHandler put;
@@ -101,6 +102,8 @@ class FaultyServer : public flight::FlightServerBase {
     std::shared_ptr<arrow::Schema> schema() override { return TestSchema(); }
     arrow::Result<flight::FlightPayload> GetSchemaPayload() override {
       flight::FlightPayload payload;
+      proto::GetMetadata none;
+      ARROW_RETURN_NOT_OK(handler_(kBeforeSchema, &none).status());
       ARROW_RETURN_NOT_OK(
           arrow::ipc::GetSchemaPayload(*TestSchema(), {}, mapper_, &payload.ipc_message));
       return payload;
@@ -380,6 +383,35 @@ TEST_F(ClientFault, AGetThatStallsEndsAtTheDeadlineAndCanBeCancelled) {
   EXPECT_EQ(CodeOf(get->Next().status()), Code::kCancelled);
   EXPECT_LT(SecondsSince(start), 10);
   canceller.join();
+}
+
+TEST_F(ClientFault, AGetWhoseSchemaDoesNotComeCanBeCancelledOrDropped) {
+  auto entered = std::make_shared<std::atomic<int>>(0);
+  auto over = std::make_shared<std::atomic<bool>>(false);
+  const std::shared_ptr<void> release(nullptr, [over](void*) { *over = true; });
+  server_.get = [over, entered](int, proto::GetMetadata*) -> arrow::Result<bool> {
+    ++*entered;
+    while (!*over) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return true;
+  };
+  proto::GetTicket ticket;
+  ticket.feed = "f";
+  const auto start = Clock::now();
+  for (const bool schema : {false, true}) {
+    *entered = 0;
+    const auto get = client().OpenGet(ticket).ValueOrDie();
+    std::thread canceller([&] {
+      EXPECT_TRUE(WaitFor([&] { return *entered == 1; }));
+      get->Cancel();
+    });
+    const auto status = schema ? get->schema().status() : get->Next().status();
+    EXPECT_EQ(CodeOf(status), Code::kCancelled) << status;
+    EXPECT_EQ(CodeOf(get->Next().status()), Code::kCancelled);
+    canceller.join();
+  }
+  auto dropped = client().OpenGet(ticket).ValueOrDie();
+  dropped.reset();
+  EXPECT_LT(SecondsSince(start), 15);  // of the 20 that a call may take
 }
 
 TEST_F(ClientFault, ACallTheServerDoesNotKnowIsNamed) {

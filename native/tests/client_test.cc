@@ -95,8 +95,14 @@ class ClientTest : public testing::TestWithParam<bool> {
     return result.feed.value();
   }
 
+  static arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> OpenReader(
+      Client& client, const proto::GetTicket& ticket) {
+    ARROW_ASSIGN_OR_RAISE(auto stream, client.OpenGet(ticket));
+    return MakeBatchReader(std::move(stream));
+  }
+
   std::shared_ptr<arrow::Table> Get(const proto::GetTicket& ticket) {
-    auto reader = MakeBatchReader(Value(client_->OpenGet(ticket)));
+    auto reader = Value(OpenReader(*client_, ticket));
     auto table = Value(reader->ToTable());
     EXPECT_TRUE(table->ValidateFull().ok());
     return table;
@@ -172,7 +178,7 @@ TEST_P(ClientTest, WhatIsNotThereIsNotFoundByName) {
   proto::GetTicket ticket;
   ticket.feed = "f";
   ticket.columns = {"nope"};
-  const auto column = client_->OpenGet(ticket);
+  const auto column = OpenReader(*client_, ticket);
   EXPECT_EQ(ErrorOf(column), Code::kNotFound);
   EXPECT_NE(column.status().message().find("nope"), std::string::npos) << column.status();
   EXPECT_NE(column.status().message().find("score"), std::string::npos) << column.status();
@@ -206,7 +212,7 @@ TEST_P(ClientTest, ATicketForReplacedContentIsRefused) {
   ticket.ranges = {{0, 0, 10}};
   ASSERT_EQ(Get(ticket)->num_rows(), 10);
   WriteFeed("f", WriteMode::kOverwrite);
-  EXPECT_EQ(ErrorOf(client_->OpenGet(ticket)), Code::kFailedPrecondition);
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kFailedPrecondition);
 }
 
 TEST_P(ClientTest, NothingIsVisibleBeforeTheCommitAndTheCommitIsIdempotent) {
@@ -360,7 +366,9 @@ TEST_P(ClientTest, ClientsWorkSideBySide) {
         return;
       proto::GetTicket ticket;
       ticket.feed = feed;
-      const auto table = MakeBatchReader(*client->OpenGet(ticket))->ToTable();
+      const auto reader = OpenReader(*client, ticket);
+      if (!reader.ok()) return;
+      const auto table = (*reader)->ToTable();
       if (table.ok() && (*table)->num_rows() == 2000) ++good;
     });
   }

@@ -77,7 +77,7 @@ class FakeStream : public GetStream {
   }
   ~FakeStream() override { --feed_->live_streams; }
 
-  std::shared_ptr<arrow::Schema> schema() const override { return feed_->schema; }
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return feed_->schema; }
 
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
     if (feed_->hang_after >= 0 && feed_->sent >= feed_->hang_after) {

@@ -48,11 +48,13 @@ class FB_EXPORT PutStream {
   virtual void Abort() = 0;
 };
 
-// Record batches of a ticket, in order, checksums verified. Not thread-safe, except Cancel().
+// Record batches of a ticket, in order, checksums verified. Not thread-safe, except Cancel(), which
+// wakes whichever call is waiting. A ticket the server refuses may show only in schema() or Next().
 class FB_EXPORT GetStream {
  public:
   virtual ~GetStream() = default;
-  virtual std::shared_ptr<arrow::Schema> schema() const = 0;
+  // Waits for the server's where need be.
+  virtual arrow::Result<std::shared_ptr<arrow::Schema>> schema() = 0;
   // nullptr at the verified end of the stream.
   virtual arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() = 0;
   virtual void Cancel() = 0;
@@ -62,7 +64,8 @@ class FB_EXPORT GetStream {
 using StatusHook = std::function<arrow::Status(const arrow::Status&)>;
 
 // The stream as Arrow's own reader interface. Not thread-safe; closing or destroying it cancels.
-FB_EXPORT std::shared_ptr<arrow::RecordBatchReader> MakeBatchReader(
+// Waits for the schema.
+FB_EXPORT arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> MakeBatchReader(
     std::unique_ptr<GetStream> stream, StatusHook on_error = nullptr);
 
 // One Client is one connection (plus none at all where the server is in this process). Thread-safe.

@@ -11,8 +11,9 @@ namespace {
 
 class StreamReader : public arrow::RecordBatchReader {
  public:
-  StreamReader(std::unique_ptr<GetStream> stream, StatusHook on_error)
-      : stream_(std::move(stream)), schema_(stream_->schema()), on_error_(std::move(on_error)) {}
+  StreamReader(std::unique_ptr<GetStream> stream, std::shared_ptr<arrow::Schema> schema,
+               StatusHook on_error)
+      : stream_(std::move(stream)), schema_(std::move(schema)), on_error_(std::move(on_error)) {}
 
   std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
 
@@ -43,9 +44,10 @@ class StreamReader : public arrow::RecordBatchReader {
 
 }  // namespace
 
-std::shared_ptr<arrow::RecordBatchReader> MakeBatchReader(std::unique_ptr<GetStream> stream,
-                                                          StatusHook on_error) {
-  return std::make_shared<StreamReader>(std::move(stream), std::move(on_error));
+arrow::Result<std::shared_ptr<arrow::RecordBatchReader>> MakeBatchReader(
+    std::unique_ptr<GetStream> stream, StatusHook on_error) {
+  ARROW_ASSIGN_OR_RAISE(auto schema, stream->schema());
+  return std::make_shared<StreamReader>(std::move(stream), std::move(schema), std::move(on_error));
 }
 
 }  // namespace flightbridge

@@ -23,7 +23,7 @@ namespace flight = arrow::flight;
 class EmptyGet : public GetStream {
  public:
   explicit EmptyGet(std::shared_ptr<arrow::Schema> schema) : schema_(std::move(schema)) {}
-  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return schema_; }
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override { return nullptr; }
   void Cancel() override {}
 

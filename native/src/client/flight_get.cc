@@ -1,6 +1,7 @@
 #include "client/flight_get.h"
 
 #include <atomic>
+#include <future>
 #include <string>
 #include <thread>
 #include <utility>
@@ -62,7 +63,8 @@ struct Received {
 
 // A thread of the stream's own receives the next batch while the caller's checks this one: one
 // after the other, the checksum would come on top of every byte's time on the wire. From the first
-// Next() only that thread touches the transport (but for TryCancel), until it has ended.
+// use only that thread touches the transport (but for TryCancel), until it has ended; it waits for
+// the schema too, so that Cancel() has something to cancel from the beginning.
 class FlightGet : public GetStream {
  public:
   FlightGet(std::shared_ptr<Connection> connection, const proto::GetTicket& ticket)
@@ -83,29 +85,24 @@ class FlightGet : public GetStream {
   }
 
   arrow::Status Open(const proto::GetTicket& ticket) {
-    ARROW_RETURN_NOT_OK(connection_->Translate(
+    return connection_->Translate(
         connection_->transport().DoGet(connection_->StreamOptions(),
                                        flight::Ticket{ticket.Encode()}, &stream_),
-        name_));
-    const Watchdog::Guard guard = connection_->Watch(stream_.get());
-    auto source = std::make_unique<MessageSource>(stream_.get());
-    source_ = source.get();
-    auto reader = ipc::RecordBatchStreamReader::Open(std::move(source));
-    if (!reader.ok()) {
-      source_ = nullptr;  // gone with the reader that was not made
-      return Fail(reader.status(), guard);
-    }
-    reader_ = *std::move(reader);
-    return arrow::Status::OK();
+        name_);
   }
 
-  std::shared_ptr<arrow::Schema> schema() const override { return reader_->schema(); }
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    StartReceiver();
+    if (const auto schema = schema_.get()) return schema;
+    JoinReceiver();
+    return Remember(ended_);
+  }
 
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
     if (!failure_.ok()) return failure_;
-    if (receiver_ == nullptr && !over_)
-      receiver_ = std::make_unique<std::thread>([this] { ReceiveAll(); });
+    StartReceiver();
     while (auto received = waiting_.Pop()) {
       if (auto verified = Verify(*received); !verified.ok()) {
         Stop();
@@ -127,7 +124,32 @@ class FlightGet : public GetStream {
   }
 
  private:
+  void StartReceiver() {
+    if (receiver_ != nullptr || over_) return;
+    receiver_ = std::make_unique<std::thread>([this] { ReceiveAll(); });
+  }
+
   void ReceiveAll() {
+    ended_ = ReceiveSchema();
+    received_schema_.set_value(ended_.ok() ? reader_->schema() : nullptr);
+    if (ended_.ok()) ReceiveBatches();
+    waiting_.Close();
+  }
+
+  arrow::Status ReceiveSchema() {
+    const Watchdog::Guard guard = connection_->Watch(stream_.get());
+    auto source = std::make_unique<MessageSource>(stream_.get());
+    source_ = source.get();
+    auto reader = ipc::RecordBatchStreamReader::Open(std::move(source));
+    if (!reader.ok()) {
+      source_ = nullptr;  // gone with the reader that was not made
+      return Fail(reader.status(), guard);
+    }
+    reader_ = *std::move(reader);
+    return arrow::Status::OK();
+  }
+
+  void ReceiveBatches() {
     for (bool more = true; more;) {
       Received received;
       const Watchdog::Guard guard = connection_->Watch(stream_.get());
@@ -143,7 +165,6 @@ class FlightGet : public GetStream {
         more = HandOver(std::move(received));
       }
     }
-    waiting_.Close();
   }
 
   // False where nobody wants more.
@@ -222,7 +243,9 @@ class FlightGet : public GetStream {
   std::shared_ptr<ipc::RecordBatchStreamReader> reader_;
   MessageSource* source_ = nullptr;  // owned by reader_
   Handoff<Received> waiting_{kMaxWaitingBytes};
-  std::unique_ptr<std::thread> receiver_;  // from the first Next() to the end
+  std::promise<std::shared_ptr<arrow::Schema>> received_schema_;  // nullptr: receiving has ended
+  std::shared_future<std::shared_ptr<arrow::Schema>> schema_ = received_schema_.get_future();
+  std::unique_ptr<std::thread> receiver_;  // from the first use to the end
   arrow::Status ended_;                    // how receiving went; the receiver's until it is joined
   arrow::Status failure_;
   bool over_ = false;  // the call has finished; likewise

@@ -11,7 +11,7 @@
 
 namespace flightbridge::client {
 
-// Waits for the server's schema.
+// Begins the call; nothing is received before the stream is first used.
 arrow::Result<std::unique_ptr<GetStream>> OpenFlightGet(std::shared_ptr<Connection> connection,
                                                         const proto::GetTicket& resolved);
 

@@ -82,7 +82,7 @@ class LocalGet : public GetStream {
         columns_(std::move(columns)),
         schema_(SelectFields(snapshot_->schema, columns_)) {}
 
-  std::shared_ptr<arrow::Schema> schema() const override { return schema_; }
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return schema_; }
 
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
