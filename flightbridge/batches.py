@@ -121,6 +121,8 @@ def read(
     token: str | None = None,
     force_flight: bool = False,
     position: bytes | None = None,
+    policy: str | None = None,
+    uneven: str | None = None,
 ) -> BatchReader:
     """Opens a committed feed for reading.
 
@@ -135,7 +137,8 @@ def read(
             permuted.
         seed: Of the shuffle; ``None`` is 0. Equal seeds give equal orders; epochs always differ.
         epochs: Times the shard is read; ``None``: without end. Batches never cross epochs.
-        shard: ``(i, n)``, part ``i`` of ``n``: global rows ``[i*N//n, (i+1)*N//n)`` of ``N``.
+        shard: ``(i, n)``, part ``i`` of ``n``: global rows ``[i*N//n, (i+1)*N//n)`` of ``N``,
+            unless ``policy`` says otherwise.
         drop_remainder: Leave out an epoch's last batch when it is short.
         prefetch: Bytes of record batches read ahead.
         connections: Streams read at the same time; by default two, and one where the server is
@@ -146,6 +149,15 @@ def read(
         force_flight: Use the socket even where the server is in this process.
         position: What :meth:`BatchReader.position` returned, here or in another process, to
             continue at the exact next row. The batch size may differ.
+        policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
+            shards are equal to one row. ``"static_partition"``: it is a set of whole partitions,
+            shared out so that rows are about equal; no batch is cut. ``"off"``: every reader gets
+            all rows, and ``shard`` only tells their shuffles apart.
+        uneven: What is done about shards of different sizes. ``"join"`` (default): nothing, a
+            shard ends when its rows do; collective training that waits for every worker in every
+            step then hangs or fails at the end of an epoch. ``"pad"``: every shard has as many
+            rows as the largest, shorter ones repeat their own first rows. ``"drop"``: every shard
+            has as many rows as the smallest. :meth:`BatchReader.stats` counts both.
 
     Returns:
         An iterator of ``dict[str, value]``. With ``rows`` the batch's row count, a value is
@@ -182,6 +194,8 @@ def read(
         timeout_s=timeout_s,
         token=token,
         force_flight=force_flight,
+        policy=policy,
+        uneven=uneven,
     )
     reader = BatchReader(_batches.Reader(spec.SerializeToString()))
     if position is not None:
@@ -218,6 +232,15 @@ class BatchReader(Iterator[dict[str, Value]]):
     def position(self) -> bytes:
         """Where the next row is, in some hundred bytes, for ``read(position=...)``."""
         return self._reader.position()
+
+    def stats(self) -> dict[str, int]:
+        """What this reader reads in an epoch, in rows.
+
+        ``feed_rows`` are in the feed, ``own_rows`` of them in this shard; ``padded_rows`` are
+        handed out a second time and ``dropped_rows`` not at all, so that all shards are equal
+        (``uneven``).
+        """
+        return self._reader.stats()
 
     def cancel(self) -> None:
         """Makes a blocked iteration, in another thread, raise ``CancelledError``."""

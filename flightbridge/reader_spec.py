@@ -20,6 +20,23 @@ MAX_BATCH_ROWS = 1 << 30
 WHOLE_SHARD = -1
 """The shuffle window that holds every row of the shard."""
 
+POLICIES = {
+    "off": commands_pb2.SHARD_POLICY_OFF,
+    "static": commands_pb2.SHARD_POLICY_STATIC,
+    "static_partition": commands_pb2.SHARD_POLICY_STATIC_PARTITION,
+}
+"""How readers share a feed. ``off``: each reads all of it. ``static``: each its own contiguous
+rows, equal to one row. ``static_partition``: each its own whole partitions, about equal in rows."""
+
+UNEVEN = {
+    "join": commands_pb2.UNEVEN_SHARDS_JOIN,
+    "pad": commands_pb2.UNEVEN_SHARDS_PAD,
+    "drop": commands_pb2.UNEVEN_SHARDS_DROP,
+}
+"""What is done about shards of different sizes. ``join``: each ends when its rows end. ``pad``: all
+are as long as the longest, shorter ones repeat their own first rows. ``drop``: all are as long as
+the shortest."""
+
 
 def make_spec(
     uri: str,
@@ -39,6 +56,8 @@ def make_spec(
     token: str | None = None,
     fingerprint: int = 0,
     force_flight: bool = False,
+    policy: str | None = None,
+    uneven: str | None = None,
 ) -> commands_pb2.ReaderSpec:
     """A checked ``ReaderSpec``.
 
@@ -62,6 +81,9 @@ def make_spec(
         token: Sent as ``authorization: Bearer ...``.
         fingerprint: Of the feed as it was when the dataset was made; 0 is not checked.
         force_flight: Never use the in-process path.
+        policy: How readers share the feed, a key of ``POLICIES``; ``None`` is ``"static"``.
+        uneven: What is done about shards of different sizes, a key of ``UNEVEN``; ``None`` is
+            ``"join"``.
 
     Raises:
         InvalidArgumentError: A setting has a wrong type or is out of range; the message names
@@ -83,6 +105,10 @@ def make_spec(
         force_flight=_flag("force_flight", force_flight),
     )
     spec.shard, spec.num_shards = _shard(shard)
+    if policy is not None:
+        spec.policy = _choice("policy", policy, POLICIES)
+    if uneven is not None:
+        spec.uneven = _choice("uneven", uneven, UNEVEN)
     # 0 leaves the choice to the core.
     if prefetch is not None:
         spec.prefetch_bytes = min(parse_bytes(prefetch, "prefetch"), 2**62)
@@ -111,6 +137,15 @@ def _integer(name: str, value: SupportsIndex, low: int, high: int, unit: str = "
             f"{name}={number} is out of range: give an int from {low} to {high}{unit}"
         )
     return number
+
+
+def _choice(name: str, value: str, choices: dict[str, int]) -> int:
+    found = choices.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidArgumentError(
+            f"{name}={value!r} is not known: give one of {', '.join(map(repr, choices))}"
+        )
+    return found
 
 
 def _flag(name: str, value: bool) -> bool:

@@ -14,6 +14,7 @@ from flightbridge.tf import _elements, _selection
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from flightbridge.client import FeedInfo
     from flightbridge.server import Server
     from flightbridge.v1 import commands_pb2
 
@@ -40,6 +41,8 @@ def dataset(
     token: str | None = None,
     timeout_s: float | None = None,
     force_flight: bool = False,
+    policy: str | None = None,
+    uneven: str | None = None,
 ) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` of batches of a committed feed.
 
@@ -64,7 +67,7 @@ def dataset(
         seed: Of the shuffle, 0 to 2**64 - 1. None is 0: the order is the same in every run,
             which is what makes positions restorable.
         epochs: Times the feed is read; None or -1: without end.
-        shard: ``(i, n)``: part ``i`` of ``n`` only, contiguous rows. A
+        shard: ``(i, n)``: part ``i`` of ``n`` only; which rows, ``policy`` says. A
             ``tf.distribute.InputContext``: the part of its pipeline. None: all rows.
         drop_remainder: Leave out a short last batch, so that the batch dimension is static.
         reshuffle_each_iteration: Each further iterator (Keras makes one per training epoch, so
@@ -78,6 +81,15 @@ def dataset(
             graph: do not publish a saved graph that holds it.
         timeout_s: Deadline in seconds of every call to the server; default 60.
         force_flight: Use the socket even where the server runs in this process.
+        policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
+            shards are equal to one row. ``"static_partition"``: it is a set of whole partitions,
+            shared out so that rows are about equal; no batch is cut. ``"off"``: every reader gets
+            all rows, and ``shard`` only tells their shuffles apart.
+        uneven: What is done about shards of different sizes. ``"join"`` (default): nothing, a
+            shard ends when its rows do; collective training that waits for every worker in every
+            step then hangs or fails at the end of an epoch. ``"pad"``: every shard has as many
+            rows as the largest, shorter ones repeat their own first rows. ``"drop"``: every shard
+            has as many rows as the smallest. ``dataset.shard_stats`` counts both.
 
     Returns:
         A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
@@ -125,6 +137,8 @@ def dataset(
         token=token,
         timeout_s=timeout_s,
         force_flight=force_flight,
+        policy=policy,
+        uneven=uneven,
     )
     import flightbridge
 
@@ -138,22 +152,25 @@ def dataset(
     names = _flat_names(structure)
     read = _elements.columns_of(schema, names, feed)
     spec.columns.extend(names)
-    batch, cardinality = _batches(spec, info.rows)
+    stats = _shard_stats(spec, info)
+    batch, cardinality = _batches(spec, stats)
     epochs_per_pass = (
         spec.epochs if reshuffle_each_iteration and spec.shuffle_window and spec.epochs > 0 else 0
     )
     try:
         from flightbridge.tf import _source
 
-        return _source.make(
+        made = _source.make(
             spec.SerializeToString(),
             structure,
             read,
             batch=batch,
             cardinality=cardinality,
             epochs_per_pass=epochs_per_pass,
-            already_sharded=shard is not None,
+            already_sharded=shard is not None or policy is not None,
         )
+        made.shard_stats = stats
+        return made
     except VersionMismatchError as error:
         if os.environ.get(FALLBACK_VARIABLE) != "1":
             raise
@@ -165,7 +182,7 @@ def dataset(
         )
     from flightbridge.tf import _fallback
 
-    return _fallback.make(
+    made = _fallback.make(
         spec,
         structure,
         read,
@@ -173,6 +190,8 @@ def dataset(
         cardinality=cardinality,
         epochs_per_pass=epochs_per_pass,
     )
+    made.shard_stats = stats
+    return made
 
 
 def _shard(shard: Any) -> Any:
@@ -188,10 +207,28 @@ def _flat_names(structure: Any) -> list[str]:
     return sorted(structure) if isinstance(structure, dict) else [structure]
 
 
-def _batches(spec: commands_pb2.ReaderSpec, feed_rows: int) -> tuple[int | None, int]:
+def _shard_stats(spec: commands_pb2.ReaderSpec, info: FeedInfo) -> dict[str, int]:
+    """What ``BatchReader.stats()`` says of a reader of ``spec``."""
+    from flightbridge._native import _batches as native
+
+    own, padded, dropped = native.shard_rows(
+        [(p.partition, p.rows) for p in info.partitions],
+        spec.shard,
+        spec.num_shards,
+        spec.policy,
+        spec.uneven,
+    )
+    return {
+        "feed_rows": info.rows,
+        "own_rows": own,
+        "padded_rows": padded,
+        "dropped_rows": dropped,
+    }
+
+
+def _batches(spec: commands_pb2.ReaderSpec, stats: dict[str, int]) -> tuple[int | None, int]:
     """Rows of every batch (None: they vary), and batches of a pass (INFINITE: without end)."""
-    first = spec.shard * feed_rows // spec.num_shards
-    rows = (spec.shard + 1) * feed_rows // spec.num_shards - first
+    rows = stats["own_rows"] + stats["padded_rows"] - stats["dropped_rows"]
     whole, rest = divmod(rows, spec.batch_size)
     per_epoch = whole + (1 if rest and not spec.drop_remainder else 0)
     static = spec.drop_remainder or (whole > 0 and rest == 0)

@@ -24,6 +24,7 @@
 #include "flightbridge/proto/commands.h"
 #include "plan/order.h"
 #include "plan/rows.h"
+#include "plan/shard.h"
 
 namespace py = pybind11;
 namespace fb = flightbridge;
@@ -273,6 +274,15 @@ class PyReader {
   void Seek(const py::bytes& position) {
     Check(Use()->Seek(Parse<fb::proto::Position>(position, "position")));
   }
+  py::dict Stats() const {
+    const fb::batch::ReaderStats stats = Use()->stats();
+    py::dict out;
+    out["feed_rows"] = stats.feed_rows;
+    out["own_rows"] = stats.own_rows;
+    out["padded_rows"] = stats.padded_rows;
+    out["dropped_rows"] = stats.dropped_rows;
+    return out;
+  }
   void Cancel() {
     if (reader_ != nullptr) reader_->Cancel();
   }
@@ -303,6 +313,19 @@ std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema,
   arrow::ipc::DictionaryMemo memo;
   const auto parsed = Check(arrow::ipc::ReadSchema(&reader, &memo));
   return Check(fb::batch::LayoutsOf(*parsed, columns));
+}
+
+using PartitionList = std::vector<std::pair<int64_t, int64_t>>;
+
+fb::plan::FeedRows FeedOf(const PartitionList& partitions) {
+  std::vector<fb::plan::PartitionRows> rows;
+  for (const auto& [partition, count] : partitions) rows.push_back({partition, count});
+  return fb::plan::FeedRows(std::move(rows));
+}
+
+fb::plan::ShardSpec ShardOf(int64_t shard, int64_t num_shards, int policy, int uneven) {
+  return {static_cast<fb::proto::ShardPolicy>(policy), static_cast<fb::proto::UnevenShards>(uneven),
+          shard, num_shards};
 }
 
 py::dict SlabStatsDict() {
@@ -357,6 +380,7 @@ PYBIND11_MODULE(_batches, m) {
       .def("next", &PyReader::Next)
       .def("position", &PyReader::Position)
       .def("seek", &PyReader::Seek, py::arg("position"))
+      .def("stats", &PyReader::Stats)
       .def("cancel", &PyReader::Cancel)
       .def("close", &PyReader::Close);
 
@@ -371,11 +395,8 @@ PYBIND11_MODULE(_batches, m) {
       py::arg("window"), py::arg("seed"));
   m.def(
       "shard_ranges",
-      [](const std::vector<std::pair<int64_t, int64_t>>& partitions, int64_t shard,
-         int64_t num_shards) {
-        std::vector<fb::plan::PartitionRows> rows;
-        for (const auto& [partition, count] : partitions) rows.push_back({partition, count});
-        const fb::plan::FeedRows feed(std::move(rows));
+      [](const PartitionList& partitions, int64_t shard, int64_t num_shards) {
+        const auto feed = FeedOf(partitions);
         std::vector<fb::plan::Range> ranges;
         feed.AppendRanges(fb::plan::ShardInterval(feed.rows(), shard, num_shards), &ranges);
         std::vector<std::tuple<int64_t, int64_t, int64_t>> out;
@@ -383,5 +404,26 @@ PYBIND11_MODULE(_batches, m) {
         return out;
       },
       py::arg("partitions"), py::arg("shard"), py::arg("num_shards"));
+  m.def(
+      "shard_rows",
+      [](const PartitionList& partitions, int64_t shard, int64_t num_shards, int policy,
+         int uneven) {
+        const fb::plan::ShardRows rows(std::make_shared<fb::plan::FeedRows>(FeedOf(partitions)),
+                                       ShardOf(shard, num_shards, policy, uneven));
+        return std::make_tuple(rows.own_rows(), rows.padded_rows(), rows.dropped_rows());
+      },
+      py::arg("partitions"), py::arg("shard"), py::arg("num_shards"), py::arg("policy"),
+      py::arg("uneven"));
+  m.def(
+      "shard_order",
+      [](const PartitionList& partitions, int64_t epoch, int64_t shard, int64_t num_shards,
+         int policy, int uneven, int64_t window, uint64_t seed) {
+        const fb::plan::ShardRows rows(std::make_shared<fb::plan::FeedRows>(FeedOf(partitions)),
+                                       ShardOf(shard, num_shards, policy, uneven));
+        return fb::plan::EpochOrder({shard, num_shards, window, seed}, rows, epoch);
+      },
+      py::arg("partitions"), py::kw_only(), py::arg("epoch"), py::arg("shard"),
+      py::arg("num_shards"), py::arg("policy"), py::arg("uneven"), py::arg("window"),
+      py::arg("seed"));
   m.def("chunk_rows", &fb::plan::ChunkRows, py::arg("window"), py::arg("shard_rows"));
 }

@@ -205,9 +205,15 @@ std::vector<int64_t> Play(Schedule& schedule, size_t limit) {
   return out;
 }
 
+std::shared_ptr<const ShardRows> MakeShard(std::vector<PartitionRows> partitions,
+                                           const ShardSpec& spec = {}) {
+  return std::make_shared<const ShardRows>(std::make_shared<const FeedRows>(std::move(partitions)),
+                                           spec);
+}
+
 struct Case {
   ScheduleSpec spec;
-  std::shared_ptr<const FeedRows> feed;
+  std::shared_ptr<const ShardRows> shard;
 };
 
 Case RandomCase(std::mt19937_64& rng) {
@@ -215,9 +221,13 @@ Case RandomCase(std::mt19937_64& rng) {
   std::vector<PartitionRows> partitions;
   const int64_t n = static_cast<int64_t>(rng() % 6);
   for (int64_t p = 0; p < n; ++p) partitions.push_back({p * 3, static_cast<int64_t>(rng() % 300)});
-  c.feed = std::make_shared<const FeedRows>(partitions);
   c.spec.order.num_shards = 1 + static_cast<int64_t>(rng() % 3);
   c.spec.order.shard = static_cast<int64_t>(rng() % c.spec.order.num_shards);
+  constexpr std::array kPolicies = {ShardPolicy::kOff, ShardPolicy::kStatic,
+                                    ShardPolicy::kStaticPartition};
+  constexpr std::array kUneven = {UnevenShards::kJoin, UnevenShards::kPad, UnevenShards::kDrop};
+  c.shard = MakeShard(std::move(partitions), {kPolicies[rng() % 3], kUneven[rng() % 3],
+                                              c.spec.order.shard, c.spec.order.num_shards});
   c.spec.order.window = std::array<int64_t, 5>{0, 0, -1, 50, 128}[rng() % 5];
   c.spec.order.seed = rng() % 4;
   c.spec.epochs = 1 + static_cast<int64_t>(rng() % 3);
@@ -232,7 +242,7 @@ Case RandomCase(std::mt19937_64& rng) {
 std::vector<int64_t> Expected(const Case& c, int64_t epoch, int64_t cursor) {
   std::vector<int64_t> all;
   for (; epoch < c.spec.epochs; ++epoch, cursor = 0) {
-    const auto order = EpochOrder(c.spec.order, c.feed->rows(), epoch);
+    const auto order = EpochOrder(c.spec.order, *c.shard, epoch);
     int64_t take = static_cast<int64_t>(order.size()) - cursor;
     if (c.spec.drop_remainder) take -= take % c.spec.batch_size;
     all.insert(all.end(), order.begin() + cursor, order.begin() + cursor + take);
@@ -244,11 +254,10 @@ TEST(Schedule, HandsOutTheOrderFromAnyInterruption) {
   std::mt19937_64 rng(3);
   for (int round = 0; round < 400; ++round) {
     const Case c = RandomCase(rng);
-    const int64_t shard_rows =
-        ShardInterval(c.feed->rows(), c.spec.order.shard, c.spec.order.num_shards).rows();
+    const int64_t shard_rows = c.shard->rows();
     const int64_t epoch = static_cast<int64_t>(rng() % c.spec.epochs);
     const int64_t cursor = static_cast<int64_t>(rng() % (shard_rows + 1));
-    Schedule schedule(c.spec, c.feed, epoch, cursor);
+    Schedule schedule(c.spec, c.shard, epoch, cursor);
     ASSERT_EQ(Play(schedule, SIZE_MAX), Expected(c, epoch, cursor)) << "round " << round;
     EXPECT_FALSE(schedule.Next());
   }
@@ -258,30 +267,30 @@ TEST(Schedule, EveryRowOfOneEpochIsAGoodPlaceToStop) {
   std::mt19937_64 rng(4);
   for (const int64_t window : {int64_t{0}, int64_t{64}, kWholeShard}) {
     Case c;
-    c.feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 70}, {1, 130}});
+    c.shard = MakeShard({{0, 70}, {1, 130}});
     c.spec.order = {.window = window, .seed = 8};
     c.spec.batch_size = 7;
     for (int64_t cursor = 0; cursor <= 200; ++cursor) {
-      Schedule schedule(c.spec, c.feed, 0, cursor);
+      Schedule schedule(c.spec, c.shard, 0, cursor);
       ASSERT_EQ(Play(schedule, SIZE_MAX), Expected(c, 0, cursor)) << window << " at " << cursor;
     }
   }
 }
 
 TEST(Schedule, EndlessEpochsGoOnAndEmptyOnesEnd) {
-  auto feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 10}});
+  const auto feed = MakeShard({{0, 10}});
   Schedule endless({.epochs = -1, .batch_size = 4}, feed, 0, 0);
   EXPECT_EQ(Play(endless, 1000).size(), 1000);
   // Nine rows are left and none of them fills a batch of 10 000: no epoch ever will.
   Schedule dropped({.epochs = -1, .batch_size = 10'000, .drop_remainder = true}, feed, 5, 1);
   EXPECT_FALSE(dropped.Next());
-  auto nothing = std::make_shared<const FeedRows>(std::vector<PartitionRows>{});
+  const auto nothing = MakeShard({});
   Schedule empty({.order = {.window = -1}, .epochs = -1}, nothing, 0, 0);
   EXPECT_FALSE(empty.Next());
 }
 
 TEST(Schedule, UnitsEndWherePartitionsEnd) {
-  auto feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, 80}, {1, 90}});
+  const auto feed = MakeShard({{0, 80}, {1, 90}});
   Schedule schedule({.unit_rows = 100}, feed, 0, 0);
   EXPECT_EQ(schedule.Next()->intervals.front(), (Interval{0, 80}));
   EXPECT_EQ(schedule.Next()->intervals.front(), (Interval{80, 170}));
@@ -322,6 +331,10 @@ TEST(Position, EveryMismatchIsRefusedByName) {
       {"fingerprint=0000000000001234, this reader has fingerprint=0000000000009999",
        [](PositionContext* c) { c->fingerprint = 0x9999; }},
       {"schema_hash=", [](PositionContext* c) { c->schema_hash = 0x78; }},
+      {"policy=static, this reader has policy=static_partition",
+       [](PositionContext* c) { c->policy = ShardPolicy::kStaticPartition; }},
+      {"uneven=join, this reader has uneven=pad",
+       [](PositionContext* c) { c->uneven = UnevenShards::kPad; }},
       {"shard=1, this reader has shard=2", [](PositionContext* c) { c->order.shard = 2; }},
       {"num_shards=4, this reader has num_shards=5",
        [](PositionContext* c) { c->order.num_shards = 5; }},
@@ -343,12 +356,23 @@ TEST(Position, EveryMismatchIsRefusedByName) {
 
 TEST(Position, OtherFormatsAndDamageAreRefused) {
   proto::Position position = MakePosition(Context(), 0, 0);
-  position.format = 2;
-  EXPECT_NE(VerifyPosition(position, Context()).message().find("format=2"), std::string::npos);
+  position.format = 3;
+  EXPECT_NE(VerifyPosition(position, Context()).message().find("format=3"), std::string::npos);
   position = MakePosition(Context(), -1, 0);
   EXPECT_EQ(CodeOf(VerifyPosition(position, Context())), Code::kPositionMismatch);
   position = MakePosition(Context(), 0, -1);
   EXPECT_EQ(CodeOf(VerifyPosition(position, Context())), Code::kPositionMismatch);
+}
+
+TEST(Position, TheFirstFormatIsOfStaticShardsJoined) {
+  proto::Position position = MakePosition(Context(), 1, 7);
+  position.format = 1;
+  position.policy = ShardPolicy::kUnspecified;
+  position.uneven = UnevenShards::kUnspecified;
+  EXPECT_TRUE(VerifyPosition(position, Context()).ok());
+  PositionContext off = Context();
+  off.policy = ShardPolicy::kOff;
+  EXPECT_NE(VerifyPosition(position, off).message().find("policy=static"), std::string::npos);
 }
 
 TEST(Position, TheSeedOfAnUnshuffledReaderDoesNotMatter) {

@@ -250,3 +250,63 @@ def test_cancel_from_another_thread(bridge, force_flight):
     reader.close()
     with pytest.raises(FailedPreconditionError, match="closed"):
         next(reader)
+
+
+def shards_of(bridge, n, **settings):
+    ids, stats = [], []
+    for i in range(n):
+        with batches.read(bridge.uri, "all", batch_size=64, shard=(i, n), **settings) as reader:
+            ids.append([row for batch in reader for row in batch["id"].tolist()])
+            stats.append(reader.stats())
+    return ids, stats
+
+
+@pytest.mark.parametrize("policy", ["static", "static_partition"])
+@pytest.mark.parametrize("shuffle", [None, 100])
+def test_policies_share_the_feed_and_say_what_they_repeat_or_drop(
+    bridge, force_flight, policy, shuffle
+):
+    settings = {"policy": policy, "shuffle": shuffle, "force_flight": force_flight}
+    joined, _ = shards_of(bridge, 3, **settings)
+    everything = sorted(row for part in joined for row in part)
+    assert everything == sorted(read_ids(bridge, batch_size=100))
+    sizes = sorted(len(part) for part in joined)
+    padded, stats = shards_of(bridge, 3, **settings, uneven="pad")
+    assert {len(part) for part in padded} == {sizes[-1]}
+    assert [s["padded_rows"] for s in stats] == [sizes[-1] - len(part) for part in joined]
+    assert {row for part in padded for row in part} == set(everything)
+    dropped, stats = shards_of(bridge, 3, **settings, uneven="drop")
+    assert {len(part) for part in dropped} == {sizes[0]}
+    assert [s["dropped_rows"] for s in stats] == [len(part) - sizes[0] for part in joined]
+
+
+def test_off_reads_everything_in_every_reader(bridge):
+    everything = read_ids(bridge, batch_size=100)
+    ids, stats = shards_of(bridge, 2, policy="off")
+    assert ids == [everything, everything]
+    assert [s["own_rows"] for s in stats] == [len(everything)] * 2
+
+
+def test_a_position_of_another_policy_is_refused(bridge):
+    with batches.read(bridge.uri, "all", batch_size=10, shard=(0, 3)) as reader:
+        next(reader)
+        saved = reader.position()
+    for change, words in (
+        ({"policy": "static_partition"}, "policy=static, this reader has policy=static_partition"),
+        ({"uneven": "pad"}, "uneven=join, this reader has uneven=pad"),
+    ):
+        with pytest.raises(PositionMismatchError, match=words):
+            batches.read(bridge.uri, "all", batch_size=10, shard=(0, 3), position=saved, **change)
+
+
+@pytest.mark.parametrize("uneven", ["join", "pad", "drop"])
+def test_more_shards_than_partitions_end_all_the_same(bridge, uneven):
+    with flightbridge.connect(bridge.uri) as client:
+        client.write("two", pa.table({"id": [1, 2, 3]}), mode="overwrite", partition_rows=2)
+    sizes = []
+    for i in range(5):
+        with batches.read(
+            bridge.uri, "two", batch_size=2, shard=(i, 5), policy="static_partition", uneven=uneven
+        ) as reader:
+            sizes.append(sum(len(batch["id"]) for batch in reader))
+    assert sizes == {"join": [2, 1, 0, 0, 0], "pad": [2] * 5, "drop": [0] * 5}[uneven]

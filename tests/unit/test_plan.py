@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flightbridge._native import _batches
+from flightbridge.reader_spec import POLICIES, UNEVEN
 
 M32 = 2**32 - 1
 M64 = 2**64 - 1
@@ -173,3 +174,86 @@ def test_golden_orders(rows, order, golden):
 def test_whole_shard_shuffle_leaves_no_runs():
     order = _batches.epoch_order(20_000, epoch=0, shard=0, num_shards=1, window=-1, seed=1)
     assert sum(b == a + 1 for a, b in pairwise(order)) < 10
+
+
+feeds = st.dictionaries(st.integers(0, 40), st.integers(0, 60), max_size=10).map(
+    lambda partitions: list(partitions.items())
+)
+sharing = st.sampled_from(["static", "static_partition"])
+
+
+def orders_of(feed, num_shards, policy, uneven, **order):
+    wanted = {"epoch": 0, "window": 0, "seed": 0, **order}
+    return [
+        _batches.shard_order(
+            feed,
+            shard=shard,
+            num_shards=num_shards,
+            policy=POLICIES[policy],
+            uneven=UNEVEN[uneven],
+            **wanted,
+        )
+        for shard in range(num_shards)
+    ]
+
+
+@given(feeds, st.integers(1, 9), sharing, st.integers(-1, 80), st.integers(0, M64))
+@settings(max_examples=150, deadline=None)
+def test_joined_shards_have_every_row_once(feed, num_shards, policy, window, seed):
+    orders = orders_of(feed, num_shards, policy, "join", window=window, seed=seed)
+    assert sorted(row for order in orders for row in order) == list(range(sum(dict(feed).values())))
+
+
+@given(feeds, st.integers(1, 9), sharing, st.integers(-1, 80), st.integers(0, M64))
+@settings(max_examples=150, deadline=None)
+def test_padded_shards_are_equal_and_leave_nothing_out(feed, num_shards, policy, window, seed):
+    orders = orders_of(feed, num_shards, policy, "pad", window=window, seed=seed)
+    joined = orders_of(feed, num_shards, policy, "join")
+    longest = max(map(len, joined))
+    for shard, (order, own) in enumerate(zip(orders, joined, strict=True)):
+        repeated = own or list(range(sum(dict(feed).values())))
+        assert sorted(order) == sorted(repeated[i % len(repeated)] for i in range(longest))
+        assert _batches.shard_rows(feed, shard, num_shards, POLICIES[policy], UNEVEN["pad"]) == (
+            len(own),
+            longest - len(own),
+            0,
+        )
+
+
+@given(feeds, st.integers(1, 9), sharing, st.integers(-1, 80), st.integers(0, M64))
+@settings(max_examples=150, deadline=None)
+def test_dropped_shards_are_equal_and_repeat_nothing(feed, num_shards, policy, window, seed):
+    orders = orders_of(feed, num_shards, policy, "drop", window=window, seed=seed)
+    joined = orders_of(feed, num_shards, policy, "join")
+    shortest = min(map(len, joined))
+    for shard, (order, own) in enumerate(zip(orders, joined, strict=True)):
+        assert sorted(order) == own[:shortest]
+        assert _batches.shard_rows(feed, shard, num_shards, POLICIES[policy], UNEVEN["drop"]) == (
+            len(own),
+            0,
+            len(own) - shortest,
+        )
+
+
+@given(feeds, st.integers(1, 9), st.integers(-1, 80))
+@settings(max_examples=50, deadline=None)
+def test_off_gives_every_reader_everything(feed, num_shards, window):
+    everything = list(range(sum(dict(feed).values())))
+    for order in orders_of(feed, num_shards, "off", "pad", window=window):
+        assert sorted(order) == everything
+
+
+@given(feeds, st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_partitions_stay_whole(feed, num_shards):
+    owner = {}
+    first = 0
+    ranges = {}
+    for partition, rows in sorted(feed):
+        ranges[partition] = set(range(first, first + rows))
+        first += rows
+    for shard, order in enumerate(orders_of(feed, num_shards, "static_partition", "join")):
+        for partition, rows in ranges.items():
+            if rows & set(order):
+                assert rows <= set(order)
+                assert owner.setdefault(partition, shard) == shard

@@ -111,3 +111,13 @@ def test_a_wrong_uri_is_named(uri):
 def test_an_empty_feed_name_is_refused():
     with pytest.raises(InvalidArgumentError, match="feed=''"):
         make_spec(URI, "", batch_size=1)
+
+
+def test_policies_and_uneven_shards_by_name():
+    spec = make_spec(URI, "f", batch_size=1, policy="STATIC_partition", uneven="Pad", shard=(1, 2))
+    assert spec.policy == commands_pb2.SHARD_POLICY_STATIC_PARTITION
+    assert spec.uneven == commands_pb2.UNEVEN_SHARDS_PAD
+    with pytest.raises(InvalidArgumentError, match="policy='random' is not known: give one of 'o"):
+        make_spec(URI, "f", batch_size=1, policy="random")
+    with pytest.raises(InvalidArgumentError, match="uneven=1 is not known: give one of 'join', 'p"):
+        make_spec(URI, "f", batch_size=1, uneven=1)

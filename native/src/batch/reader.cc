@@ -14,6 +14,7 @@ constexpr int64_t kDefaultConnections = 2;
 constexpr int64_t kDefaultSlabs = 8;
 constexpr int64_t kMaxConnections = 64;
 constexpr int64_t kMaxSlabs = 1024;
+constexpr int64_t kMaxPartShards = 1 << 20;
 constexpr int64_t kMaxBatchRows = int64_t{1} << 30;
 
 int64_t OrDefault(int64_t value, int64_t fallback) { return value == 0 ? fallback : value; }
@@ -37,6 +38,19 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
   if (spec.shard < 0 || spec.shard >= spec.num_shards) {
     return OutOfRange("shard", spec.shard, "shards are numbered from 0 to num_shards - 1");
   }
+  if (spec.policy < proto::ShardPolicy::kUnspecified ||
+      spec.policy > proto::ShardPolicy::kDynamic) {
+    return OutOfRange("policy", static_cast<int>(spec.policy),
+                      "this version knows off, static, static_partition and dynamic");
+  }
+  if (spec.uneven < proto::UnevenShards::kUnspecified || spec.uneven > proto::UnevenShards::kDrop) {
+    return OutOfRange("uneven", static_cast<int>(spec.uneven),
+                      "this version knows join, pad and drop");
+  }
+  if (spec.policy == proto::ShardPolicy::kStaticPartition && spec.num_shards > kMaxPartShards) {
+    return OutOfRange("num_shards", spec.num_shards,
+                      "policy static_partition takes at most 1048576 shards");
+  }
   if (spec.shuffle_window < plan::kWholeShard) {
     return OutOfRange("shuffle_window", spec.shuffle_window,
                       "give a number of rows, 0 for the feed's order or -1 for the whole shard");
@@ -51,6 +65,13 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
     return OutOfRange("slabs", spec.slabs, "give 1 to 1024");
   }
   return arrow::Status::OK();
+}
+
+plan::ShardSpec ShardOf(const proto::ReaderSpec& spec) {
+  plan::ShardSpec shard{.shard = spec.shard, .num_shards = spec.num_shards};
+  if (spec.policy != proto::ShardPolicy::kUnspecified) shard.policy = spec.policy;
+  if (spec.uneven != proto::UnevenShards::kUnspecified) shard.uneven = spec.uneven;
+  return shard;
 }
 
 plan::OrderSpec OrderOf(const proto::ReaderSpec& spec) {
@@ -106,8 +127,9 @@ arrow::Status Reader::Describe() {
   for (const auto& p : feed_.partitions) partitions.push_back({p.partition, p.rows});
   rows_ = std::make_shared<const plan::FeedRows>(std::move(partitions));
   const plan::OrderSpec order = OrderOf(spec_);
-  const int64_t shard_rows =
-      plan::ShardInterval(rows_->rows(), order.shard, order.num_shards).rows();
+  const plan::ShardSpec shard = ShardOf(spec_);
+  shard_ = std::make_shared<const plan::ShardRows>(rows_, shard);
+  const int64_t shard_rows = shard_->rows();
   if (order.shuffled() && shard_rows > plan::kMaxWindowRows &&
       (order.window < 0 || order.window > plan::kMaxWindowRows / 2)) {
     return OutOfRange("shuffle_window", order.window,
@@ -117,6 +139,8 @@ arrow::Status Reader::Describe() {
               .fingerprint = feed_.fingerprint,
               .schema_hash = feed_.schema_hash,
               .order = order,
+              .policy = shard.policy,
+              .uneven = shard.uneven,
               .epochs = spec_.epochs < 0 ? -1 : spec_.first_epoch + spec_.epochs,
               .shard_rows = shard_rows};
   epoch_ = spec_.first_epoch;
@@ -138,6 +162,13 @@ arrow::Status Reader::Seek(const proto::Position& position) {
 proto::Position Reader::position() const {
   const std::lock_guard lock(mutex_);
   return plan::MakePosition(context_, epoch_, cursor_);
+}
+
+ReaderStats Reader::stats() const {
+  return {.feed_rows = rows_->rows(),
+          .own_rows = shard_->own_rows(),
+          .padded_rows = shard_->padded_rows(),
+          .dropped_rows = shard_->dropped_rows()};
 }
 
 void Reader::Cancel() {
@@ -174,7 +205,7 @@ void Reader::Start() {
   started_ = true;
   fetcher_ = std::make_unique<Fetcher>(
       connect_, std::move(source_), feed_, layouts_, rows_,
-      plan::Schedule(MakeScheduleSpec(), rows_, epoch_, cursor_),
+      plan::Schedule(MakeScheduleSpec(), shard_, epoch_, cursor_),
       FetchOptions{.connections = connections_, .prefetch_bytes = prefetch_bytes_});
   assembler_ = std::thread(&Reader::Run, this);
 }

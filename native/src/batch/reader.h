@@ -23,11 +23,20 @@
 #include "plan/position.h"
 #include "plan/rows.h"
 #include "plan/schedule.h"
+#include "plan/shard.h"
 
 namespace flightbridge::batch {
 
-// Next() is for one thread at a time; Cancel() and position() for any. The destructor stops all
-// threads. Batches outlive the reader.
+// What a reader reads of the feed. Rows are those of an epoch.
+struct ReaderStats {
+  int64_t feed_rows = 0;
+  int64_t own_rows = 0;      // of the shard
+  int64_t padded_rows = 0;   // handed out a second time, so that all shards are equal
+  int64_t dropped_rows = 0;  // of the shard, left out for the same reason
+};
+
+// Next() is for one thread at a time; Cancel(), position() and stats() for any. The destructor
+// stops all threads. Batches outlive the reader.
 class FB_EXPORT Reader {
  public:
   // Describes the feed and checks it, the columns and every setting; reads nothing yet.
@@ -45,6 +54,7 @@ class FB_EXPORT Reader {
   bool WaitFor(std::chrono::milliseconds timeout);
   // Of the row behind the batch that Next() returned last.
   proto::Position position() const;
+  ReaderStats stats() const;
   void Cancel();
 
  private:
@@ -68,6 +78,7 @@ class FB_EXPORT Reader {
   proto::FeedInfo feed_;
   std::vector<ColumnLayout> layouts_;
   std::shared_ptr<const plan::FeedRows> rows_;
+  std::shared_ptr<const plan::ShardRows> shard_;
   plan::PositionContext context_;
   std::shared_ptr<SlabPool> pool_;
   ReadyQueue queue_;

@@ -76,8 +76,9 @@ int64_t ShuffledEpoch::WindowOf(int64_t cursor) const {
   return std::upper_bound(starts_.begin(), starts_.end(), cursor) - starts_.begin() - 1;
 }
 
-std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_t epoch) {
-  const Interval shard = ShardInterval(feed_rows, spec.shard, spec.num_shards);
+namespace {
+
+std::vector<int64_t> OrderOf(const OrderSpec& spec, Interval shard, int64_t epoch) {
   std::vector<int64_t> order(shard.rows());
   if (!spec.shuffled()) {
     std::iota(order.begin(), order.end(), shard.begin);
@@ -94,6 +95,25 @@ std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_
     Random random = shuffled.WindowRandom(w);
     Shuffle(std::span(order).subspan(first, at - first), random);
   }
+  return order;
+}
+
+}  // namespace
+
+std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_t epoch) {
+  return OrderOf(spec, ShardInterval(feed_rows, spec.shard, spec.num_shards), epoch);
+}
+
+std::vector<int64_t> EpochOrder(const OrderSpec& spec, const ShardRows& shard, int64_t epoch) {
+  std::vector<Interval> global;
+  shard.AppendGlobal({0, shard.rows()}, &global);
+  std::vector<int64_t> rows;
+  rows.reserve(shard.rows());
+  for (const Interval& i : global) {
+    for (int64_t row = i.begin; row < i.end; ++row) rows.push_back(row);
+  }
+  std::vector<int64_t> order = OrderOf(spec, {0, shard.rows()}, epoch);
+  for (int64_t& row : order) row = rows[row];
   return order;
 }
 

@@ -19,6 +19,7 @@
 #include "flightbridge/export.h"
 #include "plan/random.h"
 #include "plan/rows.h"
+#include "plan/shard.h"
 
 namespace flightbridge::plan {
 
@@ -39,14 +40,15 @@ FB_EXPORT int64_t ChunkRows(int64_t window, int64_t shard_rows);
 // One shuffled epoch. Pure: equal arguments give equal orders, for ever. Immutable.
 class FB_EXPORT ShuffledEpoch {
  public:
-  // Every window must have at most kMaxWindowRows rows.
+  // `shard` are the shard's own row numbers, or global ones where it is one run of them. Every
+  // window must have at most kMaxWindowRows rows.
   ShuffledEpoch(const OrderSpec& spec, Interval shard, int64_t epoch);
 
   int64_t num_windows() const { return static_cast<int64_t>(starts_.size()) - 1; }
   // Rows of this epoch handed out before window w.
   int64_t WindowStart(int64_t w) const { return starts_[w]; }
   int64_t WindowRows(int64_t w) const { return starts_[w + 1] - starts_[w]; }
-  // The global rows of window w, ascending, neighbours joined: its rows before they are permuted.
+  // The rows of window w, ascending, neighbours joined: its rows before they are permuted.
   std::vector<Interval> WindowIntervals(int64_t w) const;
   // Permutes anything that stands for the rows of WindowIntervals(w), in that order.
   Random WindowRandom(int64_t w) const;
@@ -66,6 +68,8 @@ class FB_EXPORT ShuffledEpoch {
 };
 
 // Every row of an epoch in order, as global row numbers: for tests and for looking at.
+FB_EXPORT std::vector<int64_t> EpochOrder(const OrderSpec& spec, const ShardRows& shard,
+                                          int64_t epoch);
 FB_EXPORT std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_t epoch);
 
 }  // namespace flightbridge::plan

@@ -34,12 +34,14 @@ proto::Position MakePosition(const PositionContext& context, int64_t epoch, int6
   position.seed = context.order.seed;
   position.epoch = epoch;
   position.cursor = cursor;
+  position.policy = context.policy;
+  position.uneven = context.uneven;
   return position;
 }
 
 arrow::Status VerifyPosition(const proto::Position& position, const PositionContext& context) {
   const OrderSpec& order = context.order;
-  if (position.format != kPositionFormat) {
+  if (position.format != kPositionFormat && position.format != 1) {
     return Differs("format", position.format, kPositionFormat,
                    "it was saved by another version of flightbridge; restore it with that version");
   }
@@ -54,6 +56,17 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
     return Differs("fingerprint", Hex(position.fingerprint), Hex(context.fingerprint),
                    "the feed was written again with other rows; start from the beginning, or "
                    "write the old rows again");
+  }
+  const bool old = position.format == 1;
+  const ShardPolicy policy = old ? ShardPolicy::kStatic : position.policy;
+  const UnevenShards uneven = old ? UnevenShards::kJoin : position.uneven;
+  if (policy != context.policy) {
+    return Differs("policy", std::string(NameOf(policy)), std::string(NameOf(context.policy)),
+                   "read with the policy that the position was saved with");
+  }
+  if (uneven != context.uneven) {
+    return Differs("uneven", std::string(NameOf(uneven)), std::string(NameOf(context.uneven)),
+                   "read with the setting that the position was saved with");
   }
   if (position.num_shards != order.num_shards) {
     return Differs("num_shards", position.num_shards, order.num_shards,

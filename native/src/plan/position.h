@@ -9,10 +9,12 @@
 #include "flightbridge/export.h"
 #include "flightbridge/proto/commands.h"
 #include "plan/order.h"
+#include "plan/shard.h"
 
 namespace flightbridge::plan {
 
-inline constexpr uint32_t kPositionFormat = 1;
+// Format 1 had no policy: its positions are of STATIC shards, joined.
+inline constexpr uint32_t kPositionFormat = 2;
 
 // What a position is checked against.
 struct PositionContext {
@@ -20,6 +22,8 @@ struct PositionContext {
   uint64_t fingerprint = 0;
   uint64_t schema_hash = 0;
   OrderSpec order;
+  ShardPolicy policy = ShardPolicy::kStatic;
+  UnevenShards uneven = UnevenShards::kJoin;
   int64_t epochs = 1;  // -1: without end
   int64_t shard_rows = 0;
 };

@@ -1,4 +1,4 @@
-// Which rows a shard reads: the global row order of a feed and its static shards.
+// The global row order of a feed, and its equal parts.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct PartitionRows {
   int64_t rows = 0;
 };
 
-// Shard i of n: rows [floor(i * rows / n), floor((i + 1) * rows / n)).
+// Part i of n: rows [floor(i * rows / n), floor((i + 1) * rows / n)).
 FB_EXPORT Interval ShardInterval(int64_t rows, int64_t shard, int64_t num_shards);
 
 // Maps global rows to rows of partitions. Immutable.
@@ -41,6 +41,9 @@ class FB_EXPORT FeedRows {
   explicit FeedRows(std::vector<PartitionRows> partitions);  // in any order
 
   int64_t rows() const { return starts_.back(); }
+  // Those that have rows, ascending: 0 to num_partitions() - 1 is their place, not their number.
+  size_t num_partitions() const { return partitions_.size(); }
+  Interval PartitionInterval(size_t place) const { return {starts_[place], starts_[place + 1]}; }
   // The ranges of `rows`, ascending; empty partitions have none.
   void AppendRanges(Interval rows, std::vector<Range>* out) const;
   // The partition of a global row and the row's number in it, as a range of one row.

@@ -29,16 +29,12 @@ std::vector<std::vector<Interval>> Share(const std::vector<Interval>& intervals,
 
 }  // namespace
 
-Schedule::Schedule(const ScheduleSpec& spec, std::shared_ptr<const FeedRows> feed, int64_t epoch,
+Schedule::Schedule(const ScheduleSpec& spec, std::shared_ptr<const ShardRows> shard, int64_t epoch,
                    int64_t cursor)
-    : spec_(spec),
-      feed_(std::move(feed)),
-      shard_(ShardInterval(feed_->rows(), spec.order.shard, spec.order.num_shards)),
-      epoch_(epoch),
-      cursor_(cursor) {}
+    : spec_(spec), shard_(std::move(shard)), epoch_(epoch), cursor_(cursor) {}
 
 int64_t Schedule::RowsFrom(int64_t cursor) const {
-  const int64_t left = shard_.rows() - cursor;
+  const int64_t left = shard_->rows() - cursor;
   return spec_.drop_remainder ? left - left % spec_.batch_size : left;
 }
 
@@ -57,7 +53,7 @@ bool Schedule::BeginEpoch() {
     if (cursor_ == 0) return false;  // so would every epoch be: without end, this would spin
   }
   if (spec_.order.shuffled()) {
-    shuffled_ = std::make_unique<ShuffledEpoch>(spec_.order, shard_, epoch_);
+    shuffled_ = std::make_unique<ShuffledEpoch>(spec_.order, Interval{0, shard_->rows()}, epoch_);
   }
   return true;
 }
@@ -74,16 +70,17 @@ std::optional<Unit> Schedule::Next() {
 }
 
 Unit Schedule::NextPlain() {
-  const int64_t begin = shard_.begin + cursor_;
-  int64_t end = std::min(begin + spec_.unit_rows, shard_.begin + end_);
+  const int64_t begin = cursor_;
+  int64_t end = std::min(begin + spec_.unit_rows, end_);
   // Ending where a partition ends spares the server cutting a batch in two.
-  if (const int64_t edge = feed_->BoundaryBefore(end); edge > begin + (end - begin) / 2) end = edge;
+  if (const int64_t edge = shard_->BoundaryBefore(end); edge > begin + (end - begin) / 2)
+    end = edge;
   Unit unit;
   unit.group = group_++;
   unit.epoch = epoch_;
   unit.cursor = cursor_;
   unit.take = unit.rows = end - begin;
-  unit.intervals = {{begin, end}};
+  shard_->AppendGlobal({begin, end}, &unit.intervals);
   cursor_ += unit.take;
   return unit;
 }
@@ -102,7 +99,7 @@ void Schedule::QueueWindow() {
     unit.take = take;
     unit.skip = skip;
     for (const Interval& i : intervals) unit.rows += i.rows();
-    unit.intervals = std::move(intervals);
+    for (const Interval& i : intervals) shard_->AppendGlobal(i, &unit.intervals);
     unit.group_end = false;
     unit.shuffle = shuffled_->WindowRandom(w);
     queue_.push_back(std::move(unit));

@@ -10,6 +10,7 @@
 #include "plan/order.h"
 #include "plan/random.h"
 #include "plan/rows.h"
+#include "plan/shard.h"
 
 namespace flightbridge::plan {
 
@@ -41,13 +42,12 @@ struct Unit {
 class FB_EXPORT Schedule {
  public:
   // Starts before the row that follows `cursor` rows of `epoch`.
-  Schedule(const ScheduleSpec& spec, std::shared_ptr<const FeedRows> feed, int64_t epoch,
+  Schedule(const ScheduleSpec& spec, std::shared_ptr<const ShardRows> shard, int64_t epoch,
            int64_t cursor);
 
   // nullopt at the end of the last epoch, and where an epoch would be empty.
   std::optional<Unit> Next();
 
-  Interval shard() const { return shard_; }
   // Rows that an epoch begun at `cursor` hands out.
   int64_t RowsFrom(int64_t cursor) const;
 
@@ -57,8 +57,7 @@ class FB_EXPORT Schedule {
   void QueueWindow();
 
   const ScheduleSpec spec_;
-  const std::shared_ptr<const FeedRows> feed_;
-  const Interval shard_;
+  const std::shared_ptr<const ShardRows> shard_;
   int64_t epoch_;
   int64_t cursor_;
   int64_t end_ = 0;  // cursor at which this epoch ends

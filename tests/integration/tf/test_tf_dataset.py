@@ -350,3 +350,33 @@ def test_null_is_an_error_with_its_place(bridge):
     assert next(iterator)["v"].numpy().tolist() == [1, 2]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"'v'.*2"):
         next(iterator)
+
+
+@pytest.mark.parametrize(
+    ("policy", "uneven", "rows"),
+    [
+        (None, None, [334, 334, 335]),
+        ("static", "pad", [335, 335, 335]),
+        ("static", "drop", [334, 334, 334]),
+        ("static_partition", "join", [400, 400, 203]),
+        ("static_partition", "pad", [400, 400, 400]),
+        ("static_partition", "drop", [203, 203, 203]),
+        ("off", "pad", [1003, 1003, 1003]),
+    ],
+)
+def test_policies_say_how_many_rows_and_batches_there_are(bridge, policy, uneven, rows):
+    for shard, expected in enumerate(rows):
+        dataset = flightbridge.tf.dataset(
+            bridge.uri,
+            "types",
+            batch_size=100,
+            columns="id",
+            shard=(shard, 3),
+            policy=policy,
+            uneven=uneven,
+        )
+        sizes = [int(batch.shape[0]) for batch in dataset]
+        assert sum(sizes) == expected
+        assert dataset.cardinality() == len(sizes)
+        stats = dataset.shard_stats
+        assert stats["own_rows"] + stats["padded_rows"] - stats["dropped_rows"] == expected
