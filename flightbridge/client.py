@@ -14,19 +14,26 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flightbridge.descriptions import (
+    AttemptRef,
+    BeginWriteResult,
+    FeedInfo,
+    FeedState,
+    PartitionInfo,
+    ServerStatus,
+)
 from flightbridge.errors import (
     FailedPreconditionError,
     FlightBridgeError,
     InvalidArgumentError,
 )
+from flightbridge.write_input import batches_of, partitions_of
 
 if TYPE_CHECKING:
     from flightbridge._native._client import NativeClient, NativePut
@@ -50,131 +57,6 @@ _MODES = {
     "overwrite": 3,
     "ignore": 4,
 }
-
-
-class FeedState(IntEnum):
-    """Where a feed is in its life."""
-
-    UNSPECIFIED = 0
-    OPEN = 1
-    COMMITTED = 2
-    ABORTED = 3
-    DROPPED = 4
-
-
-@dataclass(frozen=True)
-class PartitionInfo:
-    """One committed partition of a feed."""
-
-    partition: int
-    rows: int
-    bytes: int
-    batches: int
-    crc32c: int
-
-
-@dataclass(frozen=True)
-class FeedInfo:
-    """A feed as the server describes it.
-
-    Attributes:
-        feed: Name.
-        feed_id: Identity of this committed content; every commit changes it.
-        state: Where the feed is in its life.
-        schema_hash: Hash of the schema.
-        fingerprint: Hash of schema and content; equal content written again has an equal one.
-        rows: Rows of all partitions.
-        bytes: Bytes of all partitions as stored.
-        partitions: By partition number.
-        created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
-        schema_text: The schema, for people.
-        open_jobs: Write jobs begun and not yet committed or aborted.
-    """
-
-    feed: str
-    feed_id: int
-    state: FeedState
-    schema_hash: int
-    fingerprint: int
-    rows: int
-    bytes: int
-    partitions: tuple[PartitionInfo, ...]
-    created_unix_ms: int
-    schema_text: str
-    open_jobs: int
-
-    @classmethod
-    def from_proto(cls, message: Any) -> FeedInfo:
-        """From a ``flightbridge.v1.FeedInfo`` message."""
-        return cls(
-            feed=message.feed,
-            feed_id=message.feed_id,
-            state=FeedState(message.state),
-            schema_hash=message.schema_hash,
-            fingerprint=message.fingerprint,
-            rows=message.rows,
-            bytes=message.bytes,
-            partitions=tuple(
-                PartitionInfo(p.partition, p.rows, p.bytes, p.batches, p.crc32c)
-                for p in message.partitions
-            ),
-            created_unix_ms=message.created_unix_ms,
-            schema_text=message.schema_text,
-            open_jobs=message.open_jobs,
-        )
-
-
-@dataclass(frozen=True)
-class ServerStatus:
-    """What a server holds and does now. Sizes in bytes, ``uptime_ms`` in milliseconds."""
-
-    version: str
-    memory_limit_bytes: int
-    memory_used_bytes: int
-    feeds: int
-    open_puts: int
-    open_gets: int
-    bytes_put: int
-    bytes_got: int
-    uptime_ms: int
-    data_dir: str
-
-    @classmethod
-    def from_proto(cls, message: Any) -> ServerStatus:
-        """From a ``flightbridge.v1.ServerStatus`` message."""
-        return cls(**{name: getattr(message, name) for name in cls.__dataclass_fields__})
-
-
-@dataclass(frozen=True)
-class BeginWriteResult:
-    """What a write job has to do.
-
-    Attributes:
-        skip: The mode is ``ignore`` and the feed exists: write nothing.
-        already_committed: This job was committed before: write nothing, commit again at will.
-    """
-
-    skip: bool
-    already_committed: bool
-
-
-@dataclass(frozen=True)
-class AttemptRef:
-    """A staged attempt, for :meth:`Client.commit_write`. Picklable: a task sends it to the driver.
-
-    Attributes:
-        partition: Unit of work of the producer.
-        attempt: The try at it.
-        rows: Rows staged.
-        batches: Record batches staged.
-        crc32c: Checksum over the batches' checksums.
-    """
-
-    partition: int
-    attempt: int
-    rows: int
-    batches: int
-    crc32c: int
 
 
 class PutStream:
@@ -330,14 +212,14 @@ class Client:
             raise InvalidArgumentError(
                 f"partition_rows={partition_rows!r}: give 1 or more, or None for one partition"
             )
-        schema, batches = _batches_of(data)
+        schema, batches = batches_of(data)
         job_id = f"client-{uuid.uuid4().hex}"
         if self.begin_write(feed, job_id, mode, schema).skip:
             self.abort_write(feed, job_id)  # nothing was opened that could be committed
             return self.feed(feed)
         try:
             refs = []
-            for partition, part in enumerate(_partitions_of(batches, partition_rows)):
+            for partition, part in enumerate(partitions_of(batches, partition_rows)):
                 with self.open_put(feed, job_id, partition, partition, schema) as put:
                     for batch in part:
                         put.write(batch)
@@ -519,74 +401,3 @@ def _mode_number(mode: str) -> int:
             f"mode={mode!r} is not a write mode: use one of {', '.join(sorted(_MODES))}"
         )
     return number
-
-
-def _batches_of(data: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    if isinstance(data, pa.Table):
-        return data.schema, iter(data.to_batches())
-    if isinstance(data, pa.RecordBatch):
-        return data.schema, iter((data,))
-    if isinstance(data, pa.RecordBatchReader):
-        return data.schema, iter(data)
-    if not isinstance(data, Iterable):
-        raise InvalidArgumentError(
-            f"data is a {type(data).__name__}: give a pyarrow Table, RecordBatch, "
-            "RecordBatchReader or an iterable of RecordBatch"
-        )
-    batches = iter(data)
-    first = next(batches, None)
-    if first is None:
-        raise InvalidArgumentError(
-            "data holds no batch to take the schema from: give an empty pyarrow Table"
-        )
-    return _as_batch(first).schema, _chained(first, batches)
-
-
-def _chained(first: Any, rest: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-    yield first
-    for batch in rest:
-        yield _as_batch(batch)
-
-
-def _as_batch(item: Any) -> pa.RecordBatch:
-    if isinstance(item, pa.RecordBatch):
-        return item
-    raise InvalidArgumentError(
-        f"data holds a {type(item).__name__} where a pyarrow.RecordBatch was expected"
-    )
-
-
-def _partitions_of(
-    batches: Iterator[pa.RecordBatch], partition_rows: int | None
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Cuts the batches into runs of exactly ``partition_rows`` rows (the last may be shorter).
-
-    Always gives at least one run, so that an empty feed has a partition. Each run must be used up
-    before the next is asked for.
-    """
-    if partition_rows is None:
-        yield batches
-        return
-    left: list[pa.RecordBatch] = []  # at most one batch, cut off behind the last run
-
-    def run() -> Iterator[pa.RecordBatch]:
-        wanted = partition_rows
-        while wanted > 0:
-            batch = left.pop() if left else next(batches, None)
-            if batch is None:
-                return
-            if batch.num_rows > wanted:
-                left.append(batch.slice(wanted))
-                batch = batch.slice(0, wanted)
-            wanted -= batch.num_rows
-            yield batch
-
-    yield run()
-    while True:
-        while not left:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            if batch.num_rows > 0:
-                left.append(batch)
-        yield run()

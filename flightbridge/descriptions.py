@@ -1,0 +1,141 @@
+"""What a server says of feeds, partitions, attempts and itself: plain values, safe to pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+__all__ = [
+    "AttemptRef",
+    "BeginWriteResult",
+    "FeedInfo",
+    "FeedState",
+    "PartitionInfo",
+    "ServerStatus",
+]
+
+
+class FeedState(IntEnum):
+    """Where a feed is in its life."""
+
+    UNSPECIFIED = 0
+    OPEN = 1
+    COMMITTED = 2
+    ABORTED = 3
+    DROPPED = 4
+
+
+@dataclass(frozen=True)
+class PartitionInfo:
+    """One committed partition of a feed."""
+
+    partition: int
+    rows: int
+    bytes: int
+    batches: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class FeedInfo:
+    """A feed as the server describes it.
+
+    Attributes:
+        feed: Name.
+        feed_id: Identity of this committed content; every commit changes it.
+        state: Where the feed is in its life.
+        schema_hash: Hash of the schema.
+        fingerprint: Hash of schema and content; equal content written again has an equal one.
+        rows: Rows of all partitions.
+        bytes: Bytes of all partitions as stored.
+        partitions: By partition number.
+        created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
+        schema_text: The schema, for people.
+        open_jobs: Write jobs begun and not yet committed or aborted.
+    """
+
+    feed: str
+    feed_id: int
+    state: FeedState
+    schema_hash: int
+    fingerprint: int
+    rows: int
+    bytes: int
+    partitions: tuple[PartitionInfo, ...]
+    created_unix_ms: int
+    schema_text: str
+    open_jobs: int
+
+    @classmethod
+    def from_proto(cls, message: Any) -> FeedInfo:
+        """From a ``flightbridge.v1.FeedInfo`` message."""
+        return cls(
+            feed=message.feed,
+            feed_id=message.feed_id,
+            state=FeedState(message.state),
+            schema_hash=message.schema_hash,
+            fingerprint=message.fingerprint,
+            rows=message.rows,
+            bytes=message.bytes,
+            partitions=tuple(
+                PartitionInfo(p.partition, p.rows, p.bytes, p.batches, p.crc32c)
+                for p in message.partitions
+            ),
+            created_unix_ms=message.created_unix_ms,
+            schema_text=message.schema_text,
+            open_jobs=message.open_jobs,
+        )
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What a server holds and does now. Sizes in bytes, ``uptime_ms`` in milliseconds."""
+
+    version: str
+    memory_limit_bytes: int
+    memory_used_bytes: int
+    feeds: int
+    open_puts: int
+    open_gets: int
+    bytes_put: int
+    bytes_got: int
+    uptime_ms: int
+    data_dir: str
+
+    @classmethod
+    def from_proto(cls, message: Any) -> ServerStatus:
+        """From a ``flightbridge.v1.ServerStatus`` message."""
+        return cls(**{name: getattr(message, name) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class BeginWriteResult:
+    """What a write job has to do.
+
+    Attributes:
+        skip: The mode is ``ignore`` and the feed exists: write nothing.
+        already_committed: This job was committed before: write nothing, commit again at will.
+    """
+
+    skip: bool
+    already_committed: bool
+
+
+@dataclass(frozen=True)
+class AttemptRef:
+    """A staged attempt, for :meth:`Client.commit_write`. Picklable: a task sends it to the driver.
+
+    Attributes:
+        partition: Unit of work of the producer.
+        attempt: The try at it.
+        rows: Rows staged.
+        batches: Record batches staged.
+        crc32c: Checksum over the batches' checksums.
+    """
+
+    partition: int
+    attempt: int
+    rows: int
+    batches: int
+    crc32c: int
