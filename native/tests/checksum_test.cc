@@ -133,5 +133,12 @@ TEST(BatchChecksum, SeesEveryFlippedByte) {
   }
 }
 
+TEST(ChainChecksum, IsOverLittleEndianBytesInOrder) {
+  const uint8_t bytes[8] = {0x04, 0x03, 0x02, 0x01, 0xef, 0xbe, 0xad, 0xde};
+  const uint32_t chained = ChainChecksum(ChainChecksum(0, 0x01020304), 0xdeadbeef);
+  EXPECT_EQ(chained, Crc32c(0, bytes, sizeof(bytes)));
+  EXPECT_NE(chained, ChainChecksum(ChainChecksum(0, 0xdeadbeef), 0x01020304));
+}
+
 }  // namespace
 }  // namespace flightbridge::segment

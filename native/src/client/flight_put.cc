@@ -116,7 +116,7 @@ class FlightPut : public PutStream {
       if (!waiting_.Push(std::move(piece), bytes)) return JoinSender();
       end_.batches += 1;
       end_.rows += slice->num_rows();
-      end_.crc32c = ChainCrc(end_.crc32c, crc);
+      end_.crc32c = segment::ChainChecksum(end_.crc32c, crc);
     }
     return arrow::Status::OK();
   }
@@ -223,12 +223,6 @@ class FlightPut : public PutStream {
                             result->batches, " batches (checksum ", result->crc32c,
                             "): write it again"));
     return *result;
-  }
-
-  static uint32_t ChainCrc(uint32_t chain, uint32_t crc) {
-    const uint8_t bytes[4] = {static_cast<uint8_t>(crc), static_cast<uint8_t>(crc >> 8),
-                              static_cast<uint8_t>(crc >> 16), static_cast<uint8_t>(crc >> 24)};
-    return segment::Crc32c(chain, bytes, sizeof bytes);
   }
 
   const std::shared_ptr<Connection> connection_;

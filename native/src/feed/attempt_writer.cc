@@ -192,7 +192,7 @@ class AttemptWriterImpl : public AttemptWriter {
       return Error(Code::kDataLoss, Name(), ": batch ", batches_, " arrived with checksum ", crc,
                    " but was sent with ", *expected_crc32c, ": send the attempt again");
     }
-    crc32c_ = segment::Crc32c(crc32c_, &crc, sizeof(crc));
+    crc32c_ = segment::ChainChecksum(crc32c_, crc);
     ++batches_;
     return {};
   }

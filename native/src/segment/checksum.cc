@@ -254,4 +254,11 @@ arrow::Result<uint32_t> BatchChecksum(const arrow::RecordBatch& batch) {
   return crc;
 }
 
+uint32_t ChainChecksum(uint32_t chain, uint32_t batch_crc32c) {
+  const uint8_t bytes[4] = {
+      static_cast<uint8_t>(batch_crc32c), static_cast<uint8_t>(batch_crc32c >> 8),
+      static_cast<uint8_t>(batch_crc32c >> 16), static_cast<uint8_t>(batch_crc32c >> 24)};
+  return Crc32c(chain, bytes, sizeof(bytes));
+}
+
 }  // namespace flightbridge::segment

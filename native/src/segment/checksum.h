@@ -26,4 +26,8 @@ FB_EXPORT uint32_t CopyCrc32c(uint32_t crc, void* to, const void* from, size_t b
 // size 0. Dictionaries are not part of it.
 FB_EXPORT arrow::Result<uint32_t> BatchChecksum(const arrow::RecordBatch& batch);
 
+// The checksum of an attempt, PutEnd.crc32c: `chain` (0 to start) extended by the checksum of its
+// next batch, as 4 little-endian bytes on any machine.
+FB_EXPORT uint32_t ChainChecksum(uint32_t chain, uint32_t batch_crc32c);
+
 }  // namespace flightbridge::segment
