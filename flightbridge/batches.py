@@ -145,7 +145,8 @@ def read(
             in this process.
         slabs: Assembled batches kept ready; by default 8.
         timeout_s: Deadline of every call, in seconds; by default 60.
-        token: Sent as ``authorization: Bearer ...``.
+        token: Sent as ``authorization: Bearer ...``; ``None``: the environment variable
+            ``FLIGHTBRIDGE_TOKEN``, where it is set.
         force_flight: Use the socket even where the server is in this process.
         position: What :meth:`BatchReader.position` returned, here or in another process, to
             continue at the exact next row. The batch size may differ.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flightbridge.credentials import token_or_default
 from flightbridge.descriptions import (
     AttemptRef,
     BeginWriteResult,
@@ -139,7 +140,9 @@ class Client:
         from flightbridge._native._client import NativeClient
 
         self.uri = uri
-        self._native: NativeClient = NativeClient(uri, token or "", timeout_s, force_flight)
+        self._native: NativeClient = NativeClient(
+            uri, token_or_default(token), timeout_s, force_flight
+        )
 
     # ---- feeds ----------------------------------------------------------------------------
 
@@ -382,7 +385,8 @@ def connect(
 
     Args:
         uri: ``grpc://HOST:PORT``.
-        token: Sent as ``authorization: Bearer`` with every call.
+        token: Sent as ``authorization: Bearer`` with every call; by default the environment
+            variable ``FLIGHTBRIDGE_TOKEN``, where it is set.
         timeout_s: Deadline in seconds of connecting, of every call, and of every wait in a stream.
         force_flight: Use the socket even where the server runs in this process.
 

@@ -2,7 +2,8 @@
 
 It serves ``grpc.health.v1.Health`` for the services ``""`` and ``"flightbridge"``, and
 ``flightbridge.v1.Coordinator``, for probes, operators and launchers. It runs on threads of
-Python's and is never in the way of data.
+Python's and is never in the way of data. Health needs no token; status follows the tokens of the
+Flight port.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from flightbridge.errors import FailedPreconditionError
+from flightbridge.errors import FailedPreconditionError, FlightBridgeError
 from flightbridge.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 HEALTH_SERVICES = ("", "flightbridge")
@@ -24,18 +25,25 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class _Coordinator(coordinator_pb2_grpc.CoordinatorServicer):  # type: ignore[misc]  # untyped: generated
-    def __init__(self, status: Callable[[], bytes], feeds: Callable[[], list[bytes]]) -> None:
+    def __init__(self, status: Callable[[str], bytes], feeds: Callable[[str], list[bytes]]) -> None:
         self._status = status
         self._feeds = feeds
 
     def GetStatus(  # noqa: N802  (the name is the protocol's)
         self, request: Any, context: grpc.ServicerContext
     ) -> coordinator_pb2.GetStatusResponse:
+        given = dict(context.invocation_metadata()).get("authorization", "")
+        # A header may come as bytes; as text it is compared like every other.
+        authorization = given.decode("latin-1") if isinstance(given, bytes) else str(given)
         response = coordinator_pb2.GetStatusResponse()
-        response.server.ParseFromString(self._status())
-        if request.include_feeds:
-            for encoded in self._feeds():
-                response.feeds.add().ParseFromString(encoded)
+        try:
+            response.server.ParseFromString(self._status(authorization))
+            feeds = self._feeds(authorization) if request.include_feeds else []
+        except FlightBridgeError as error:
+            code = getattr(grpc.StatusCode, error.code_name, grpc.StatusCode.INTERNAL)
+            context.abort(code, f"[{error.code_name}] {error}")
+        for encoded in feeds:
+            response.feeds.add().ParseFromString(encoded)
         return response
 
 
@@ -45,8 +53,9 @@ class ControlServer:
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 picks a free one.
-        status: Gives an encoded ``flightbridge.v1.ServerStatus``.
-        feeds: Gives encoded ``flightbridge.v1.FeedInfo`` messages.
+        status: Gives an encoded ``flightbridge.v1.ServerStatus`` for the value of an
+            ``authorization`` header, or raises what the caller is to be told.
+        feeds: Gives encoded ``flightbridge.v1.FeedInfo`` messages, likewise.
 
     Raises:
         FailedPreconditionError: The port is in use.
@@ -57,8 +66,8 @@ class ControlServer:
         host: str,
         port: int,
         *,
-        status: Callable[[], bytes],
-        feeds: Callable[[], list[bytes]],
+        status: Callable[[str], bytes],
+        feeds: Callable[[str], list[bytes]],
     ) -> None:
         self._health = health.HealthServicer()
         self._server = grpc.server(

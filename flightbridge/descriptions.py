@@ -90,7 +90,11 @@ class FeedInfo:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What a server holds and does now. Sizes in bytes, ``uptime_ms`` in milliseconds."""
+    """What a server holds and does now. Sizes in bytes, ``uptime_ms`` in milliseconds.
+
+    With a token that has no scope ``admin:*`` only ``version`` and ``uptime_ms`` are filled.
+    ``token_file_error`` says why the token file as it is now is not in force; empty where it is.
+    """
 
     version: str
     memory_limit_bytes: int
@@ -102,6 +106,7 @@ class ServerStatus:
     bytes_got: int
     uptime_ms: int
     data_dir: str
+    token_file_error: str
 
     @classmethod
     def from_proto(cls, message: Any) -> ServerStatus:

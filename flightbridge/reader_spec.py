@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import SupportsIndex
 
 from flightbridge.config import parse_bytes, parse_uri
+from flightbridge.credentials import token_or_default
 from flightbridge.errors import InvalidArgumentError
 from flightbridge.v1 import commands_pb2
 
@@ -78,7 +79,8 @@ def make_spec(
         connections: Streams read at the same time, 1 to 64.
         slabs: Assembled batches kept ready, 1 to 1024.
         timeout_s: Deadline of every call, in seconds.
-        token: Sent as ``authorization: Bearer ...``.
+        token: Sent as ``authorization: Bearer ...``; ``None``: the environment variable
+            ``FLIGHTBRIDGE_TOKEN``, where it is set.
         fingerprint: Of the feed as it was when the dataset was made; 0 is not checked.
         force_flight: Never use the in-process path.
         policy: How readers share the feed, a key of ``POLICIES``; ``None`` is ``"static"``.
@@ -118,10 +120,7 @@ def make_spec(
         spec.slabs = _integer("slabs", slabs, 1, 1024)
     if timeout_s is not None:
         spec.timeout_s = _seconds("timeout_s", timeout_s)
-    if token is not None:
-        if not isinstance(token, str):
-            raise InvalidArgumentError(f"token is a {type(token).__name__}: give a str")
-        spec.token = token
+    spec.token = token_or_default(token)
     return spec
 
 

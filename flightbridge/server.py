@@ -42,6 +42,9 @@ class Server:
         max_batch_bytes: Bytes (or text) above which a record batch is refused.
         control_port: Port of ``grpc.health.v1`` and ``flightbridge.v1.Coordinator``; 0 picks a
             free one, None serves none.
+        token_file: File with the tokens that callers need and what each may do, read again when
+            it changes (docs/operations.md has its format). None: whoever can connect may do
+            everything. Clients in this process need no token.
         insecure: Allow a host that other machines can reach, without TLS.
 
     Raises:
@@ -60,6 +63,7 @@ class Server:
         memory_limit: int | str = "1GiB",
         max_batch_bytes: int | str = "256MiB",
         control_port: int | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         insecure: bool = False,
     ) -> None:
         self._pid = os.getpid()
@@ -72,9 +76,10 @@ class Server:
         self._native = NativeServer(
             host,
             _check_port("port", port),
-            "" if data_dir is None else str(Path(os.fsdecode(data_dir)).absolute()),
+            _absolute(data_dir),
             parse_bytes(memory_limit, "memory_limit"),
             parse_bytes(max_batch_bytes, "max_batch_bytes"),
+            _absolute(token_file),
             bool(insecure),
         )
         self._stopped = False
@@ -83,8 +88,8 @@ class Server:
                 self._control = ControlServer(
                     host,
                     _check_port("control_port", control_port),
-                    status=self._native.status,
-                    feeds=self._native.feeds,
+                    status=self._native.status_for,
+                    feeds=self._native.feeds_for,
                 )
             except BaseException:
                 self.stop(grace_s=0)
@@ -165,6 +170,10 @@ class Server:
         # Not there where __init__ failed before it.
         if not getattr(self, "_stopped", True):
             _stop_unclosed(self)
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str:
+    return "" if path is None else str(Path(os.fsdecode(path)).absolute())
 
 
 def _check_port(name: str, port: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from flightbridge.cli.settings import Size
+from flightbridge.cli.settings import CREDENTIALS, Size
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def _command(benchmark: Benchmark) -> click.Command:
         options.append(
             click.option("--uri", help="Use this running server instead of starting one.")
         )
+        options.extend(setting.apply for setting in CREDENTIALS)
     for option in reversed(options):
         callback = option(callback)
     return click.command(benchmark.name, help=benchmark.help, short_help=benchmark.help)(callback)
@@ -168,14 +169,17 @@ def _run(
     columns: int = 6,
     streams: int = 1,
     uri: str | None = None,
+    **credentials: str | None,
 ) -> None:
     from flightbridge.bench import report
     from flightbridge.bench.data import bytes_per_row
     from flightbridge.bench.options import BenchOptions
     from flightbridge.config import parse_uri
+    from flightbridge.credentials import export_credentials
 
     if uri is not None:
         parse_uri(uri, "--uri")
+        export_credentials(credentials)
     if json_path not in (None, "-"):
         Path(json_path).open("a").close()  # refuse now, not after measuring
     # A plain SIGTERM would leave the servers that the benchmark started behind.

@@ -34,9 +34,9 @@ def feeds() -> None:
 @feeds.command("ls")
 @settings.options(settings.CLIENT)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def list_feeds(server: str, timeout: float, as_json: bool) -> None:
+def list_feeds(server: str, timeout: float, as_json: bool, **credentials: Any) -> None:
     """List the feeds."""
-    with _connect(server, timeout) as client:
+    with _connect(server, timeout, credentials) as client:
         found = sorted(client.feeds(), key=lambda info: info.feed)
     if as_json:
         print_json([_summary(info) for info in found])
@@ -65,9 +65,9 @@ def list_feeds(server: str, timeout: float, as_json: bool) -> None:
 @click.argument("feed")
 @settings.options(settings.CLIENT)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
-def show_feed(feed: str, server: str, timeout: float, as_json: bool) -> None:
+def show_feed(feed: str, server: str, timeout: float, as_json: bool, **credentials: Any) -> None:
     """Show one feed: its schema, partitions and fingerprint."""
-    with _connect(server, timeout) as client:
+    with _connect(server, timeout, credentials) as client:
         info = client.feed(feed)
         schema = client.schema(feed)
     if as_json:
@@ -104,7 +104,12 @@ def show_feed(feed: str, server: str, timeout: float, as_json: bool) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--if-exists", is_flag=True, help="A feed that is not there is no error.")
 def drop_feeds(
-    names: tuple[str, ...], server: str, timeout: float, yes: bool, if_exists: bool
+    names: tuple[str, ...],
+    server: str,
+    timeout: float,
+    yes: bool,
+    if_exists: bool,
+    **credentials: Any,
 ) -> None:
     """Drop feeds and their data, for good.
 
@@ -115,7 +120,7 @@ def drop_feeds(
             raise click.UsageError("feeds rm drops data for good: confirm with --yes")
         click.confirm(f"Drop {', '.join(names)} from {server}?", abort=True, err=True)
     failed = False
-    with _connect(server, timeout) as client:
+    with _connect(server, timeout, credentials) as client:
         for name in dict.fromkeys(names):
             try:
                 client.drop(name, if_exists=if_exists)
@@ -130,12 +135,14 @@ def drop_feeds(
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _connect(server: str, timeout: float) -> Client:
+def _connect(server: str, timeout: float, credentials: dict[str, Any]) -> Client:
     from flightbridge.config import parse_uri
 
     parse_uri(server, "--server")
     from flightbridge.client import connect
+    from flightbridge.credentials import export_credentials
 
+    export_credentials(credentials)
     return connect(server, timeout_s=timeout)
 
 

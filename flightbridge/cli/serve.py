@@ -28,6 +28,7 @@ class ServeOptions:
     data_dir: str | None
     memory_limit: int
     max_batch_bytes: int
+    token_file: str | None
     ready_file: str | None
     control_port: int
     grace: float
@@ -89,6 +90,7 @@ def _start(options: ServeOptions) -> Server:
             memory_limit=options.memory_limit,
             max_batch_bytes=options.max_batch_bytes,
             control_port=None if options.control_port < 0 else options.control_port,
+            token_file=options.token_file,
             insecure=options.insecure,
         )
     except PermissionDeniedError as error:

@@ -137,6 +137,14 @@ SERVE: tuple[Setting, ...] = (
         Size(),
     ),
     Setting(
+        "--token-file",
+        "FLIGHTBRIDGE_SERVE_TOKEN_FILE",
+        "none",
+        "path",
+        "File with the tokens that callers need and what each may do; read again when it changes. "
+        "Without it whoever can connect may do everything.",
+    ),
+    Setting(
         "--ready-file",
         "FLIGHTBRIDGE_SERVE_READY_FILE",
         "none",
@@ -180,6 +188,18 @@ SERVE: tuple[Setting, ...] = (
     ),
 )
 
+# How a client proves to the server who it is: for every command that calls one.
+CREDENTIALS: tuple[Setting, ...] = (
+    Setting(
+        "--token-file",
+        "FLIGHTBRIDGE_TOKEN_FILE",
+        "none",
+        "path",
+        "File that holds the token to send and nothing else; FLIGHTBRIDGE_TOKEN is the token "
+        "itself.",
+    ),
+)
+
 CLIENT: tuple[Setting, ...] = (
     Setting(
         "--server",
@@ -196,6 +216,7 @@ CLIENT: tuple[Setting, ...] = (
         "Deadline of every call, in seconds.",
         click.FloatRange(min=0, min_open=True, max=86400),
     ),
+    *CREDENTIALS,
 )
 
 

@@ -4,7 +4,7 @@
 | --------- | --------------------------------------------------- | ------------- |
 | `uri`     | the bridge, `grpc://HOST:PORT`                      | required      |
 | `feed`    | the feed to write                                   | required      |
-| `token`   | the bearer token, where the bridge asks for one     | none          |
+| `token`   | the bearer token, where the bridge asks for one     | driver's `FLIGHTBRIDGE_TOKEN` |
 | `timeout` | seconds that one call to the bridge may take        | 60            |
 | `mode`    | set by `save()`; not for users                      | `errorifexists` |
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flightbridge.config import parse_uri
+from flightbridge.credentials import token_or_default
 from flightbridge.errors import InvalidArgumentError
 
 FORMAT = "flightbridge"
@@ -80,7 +81,8 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
         uri=uri,
         feed=feed,
         mode=parse_mode(mode),
-        token=str(given["token"]) if "token" in given else None,
+        # The driver's environment counts: executors get what it chose.
+        token=str(given["token"]) if "token" in given else token_or_default(None) or None,
         timeout_s=_seconds(given.get("timeout", DEFAULT_TIMEOUT_S)),
     )
 

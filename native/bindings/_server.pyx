@@ -34,6 +34,19 @@ cdef extern from * namespace "flightbridge" nogil:
       if (started.ok()) *server = *std::move(started);
       return status->ok();
     }
+    arrow::Status StatusFor(const flightbridge::Server& server, const std::string& authorization,
+                            std::string* out) {
+      auto status = server.StatusFor(authorization);
+      if (status.ok()) *out = status->Encode();
+      return status.status();
+    }
+    arrow::Status FeedsFor(const flightbridge::Server& server, const std::string& authorization,
+                           std::vector<std::string>* out) {
+      auto feeds = server.FeedsFor(authorization);
+      if (!feeds.ok()) return feeds.status();
+      for (const auto& feed : *feeds) out->push_back(feed.Encode());
+      return arrow::Status::OK();
+    }
     }  // namespace
     """
     int StatusCode "StatusCode"(const CStatus&)
@@ -50,6 +63,7 @@ cdef extern from * namespace "flightbridge" nogil:
         string data_dir
         int64_t memory_limit_bytes
         int64_t max_batch_bytes
+        string token_file
         c_bool insecure
 
     cdef cppclass CServer "flightbridge::Server":
@@ -61,6 +75,8 @@ cdef extern from * namespace "flightbridge" nogil:
         CStatus Stop(milliseconds)
 
     c_bool StartServer "StartServer"(const CServerOptions&, unique_ptr[CServer]*, CStatus*)
+    CStatus StatusFor "StatusFor"(const CServer&, const string&, string*)
+    CStatus FeedsFor "FeedsFor"(const CServer&, const string&, vector[string]*)
 
 
 cdef object _error(const CStatus& status):
@@ -71,7 +87,7 @@ cdef class NativeServer:
     cdef unique_ptr[CServer] _server
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
-                  int64_t max_batch_bytes, bint insecure):
+                  int64_t max_batch_bytes, str token_file, bint insecure):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -80,6 +96,7 @@ cdef class NativeServer:
         options.data_dir = data_dir.encode("utf-8", "surrogateescape")
         options.memory_limit_bytes = memory_limit_bytes
         options.max_batch_bytes = max_batch_bytes
+        options.token_file = token_file.encode("utf-8", "surrogateescape")
         options.insecure = insecure
         with nogil:
             started = StartServer(options, &self._server, &status)
@@ -116,6 +133,26 @@ cdef class NativeServer:
             found = self._server.get().feeds()
             for i in range(found.size()):
                 encoded.push_back(found[i].Encode())
+        return [<bytes>item for item in encoded]
+
+    def status_for(self, str authorization):
+        cdef string header = authorization.encode("utf-8", "surrogateescape")
+        cdef string encoded
+        cdef CStatus status
+        with nogil:
+            status = StatusFor(self._server.get()[0], header, &encoded)
+        if not status.ok():
+            raise _error(status)
+        return <bytes>encoded
+
+    def feeds_for(self, str authorization):
+        cdef string header = authorization.encode("utf-8", "surrogateescape")
+        cdef vector[string] encoded
+        cdef CStatus status
+        with nogil:
+            status = FeedsFor(self._server.get()[0], header, &encoded)
+        if not status.ok():
+            raise _error(status)
         return [<bytes>item for item in encoded]
 
     def stop(self, int64_t grace_ms):

@@ -393,7 +393,7 @@ TEST(FeedStore, SmallPartitionsTakeLittleMoreThanTheirBytes) {
 
 TEST(LocalRegistry, FindsByUri) {
   TestStore store;
-  RegisterLocal("grpc://127.0.0.1:4711", store.get());
+  RegisterLocal("grpc://127.0.0.1:4711", {store.get(), nullptr});
   EXPECT_EQ(FindLocal("grpc://localhost:4711"), store.get());
   EXPECT_EQ(FindLocal("grpc://127.0.0.1:4712"), nullptr);
   UnregisterLocal("grpc://127.0.0.1:4711");

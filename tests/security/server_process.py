@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 _SERVE = """
-import sys, flightbridge
-with flightbridge.Server(memory_limit=int(sys.argv[1]), max_batch_bytes=int(sys.argv[2])) as bridge:
-    print(bridge.port, flush=True)
+import json, sys, flightbridge
+with flightbridge.Server(**json.loads(sys.argv[1])) as bridge:
+    print(json.dumps([bridge.port, bridge.uri, bridge.control_uri]), flush=True)
     sys.stdin.read()  # until the test closes it
 """
 
@@ -20,10 +22,8 @@ with flightbridge.Server(memory_limit=int(sys.argv[1]), max_batch_bytes=int(sys.
 class ServerProcess:
     process: subprocess.Popen
     port: int
-
-    @property
-    def uri(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
+    uri: str
+    control_uri: str | None
 
     def assert_alive(self, doing: str) -> None:
         status = self.process.poll()
@@ -38,12 +38,14 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def serving(
-    memory_limit: int = 256 << 20, max_batch_bytes: int = 16 << 20
+    memory_limit: int = 256 << 20, max_batch_bytes: int = 16 << 20, **settings: Any
 ) -> Iterator[ServerProcess]:
-    command = [sys.executable, "-c", _SERVE, str(memory_limit), str(max_batch_bytes)]
+    """A server with these settings of :class:`flightbridge.Server`."""
+    settings |= {"memory_limit": memory_limit, "max_batch_bytes": max_batch_bytes}
+    command = [sys.executable, "-c", _SERVE, json.dumps(settings, default=str)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            yield ServerProcess(process, int(process.stdout.readline()))
+            yield ServerProcess(process, *json.loads(process.stdout.readline()))
             process.stdin.close()
             assert process.wait(timeout=20) == 0
         finally:

@@ -105,14 +105,15 @@ class Wire:
     def __exit__(self, *_) -> None:
         self._channel.close()
 
-    def call(self, method: str, frames: list[bytes]) -> Answer:
+    def call(self, method: str, frames: list[bytes], token: str | None = None) -> Answer:
         """Send the frames, close the sending side, and read until the call ends."""
         stub = self._channel.stream_stream(
             SERVICE + method, request_serializer=None, response_deserializer=None
         )
         answer = Answer()
         try:
-            for message in stub(iter(frames), timeout=self.timeout_s):
+            metadata = None if token is None else [("authorization", f"Bearer {token}")]
+            for message in stub(iter(frames), timeout=self.timeout_s, metadata=metadata):
                 answer.messages.append(message)
         except grpc.RpcError as error:
             answer.error = error

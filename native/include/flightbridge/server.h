@@ -25,6 +25,7 @@ struct ServerOptions {
   std::string data_dir;                  // empty: feeds live in memory
   int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
   int64_t max_batch_bytes = 256 << 20;   // a larger record batch is refused
+  std::string token_file;                // who may do what; empty: no tokens, everybody may
   bool insecure = false;                 // allow a non-loopback host without TLS
 };
 
@@ -39,6 +40,11 @@ class FB_EXPORT Server {
   std::string uri() const;                     // grpc://HOST:PORT
   proto::ServerStatus status() const;          // once stopped: as it was then
   std::vector<proto::FeedInfo> feeds() const;  // committed and open ones; none once stopped
+
+  // The same as a caller with this `authorization` header ("Bearer TOKEN") may see it;
+  // UNAUTHENTICATED where the server has tokens and this is none of them.
+  arrow::Result<proto::ServerStatus> StatusFor(const std::string& authorization) const;
+  arrow::Result<std::vector<proto::FeedInfo>> FeedsFor(const std::string& authorization) const;
 
   // Refuses new calls, waits up to `grace` for running ones, then cancels them. Idempotent.
   arrow::Status Stop(std::chrono::milliseconds grace);

@@ -6,13 +6,15 @@
 #include <map>
 #include <mutex>
 
+#include "flightbridge/error.h"
+
 namespace flightbridge::feed {
 namespace {
 
 struct Registry {
   const pid_t pid = getpid();
   std::mutex mutex;
-  std::map<std::string, std::shared_ptr<FeedStore>> stores;
+  std::map<std::string, LocalServer> servers;
 };
 
 std::atomic<Registry*> registry{nullptr};
@@ -42,20 +44,20 @@ std::string Normalize(const std::string& uri) {
 
 }  // namespace
 
-void RegisterLocal(const std::string& uri, std::shared_ptr<FeedStore> store) {
+void RegisterLocal(const std::string& uri, LocalServer server) {
   Registry& mine = MakeMine();
   std::lock_guard lock(mine.mutex);
-  mine.stores[Normalize(uri)] = std::move(store);
+  mine.servers[Normalize(uri)] = std::move(server);
 }
 
 void UnregisterLocal(const std::string& uri) {
   Registry* mine = Mine();
   if (mine == nullptr) return;
-  std::shared_ptr<FeedStore> last;  // released outside of the lock
+  LocalServer last;  // released outside of the lock
   std::lock_guard lock(mine->mutex);
-  if (const auto at = mine->stores.find(Normalize(uri)); at != mine->stores.end()) {
+  if (const auto at = mine->servers.find(Normalize(uri)); at != mine->servers.end()) {
     last = std::move(at->second);
-    mine->stores.erase(at);
+    mine->servers.erase(at);
   }
 }
 
@@ -63,8 +65,21 @@ std::shared_ptr<FeedStore> FindLocal(const std::string& uri) {
   Registry* mine = Mine();
   if (mine == nullptr) return nullptr;
   std::lock_guard lock(mine->mutex);
-  const auto at = mine->stores.find(Normalize(uri));
-  return at == mine->stores.end() ? nullptr : at->second;
+  const auto at = mine->servers.find(Normalize(uri));
+  return at == mine->servers.end() ? nullptr : at->second.store;
+}
+
+arrow::Result<proto::ServerStatus> LocalStatus(const std::string& uri) {
+  std::function<arrow::Result<proto::ServerStatus>()> status;
+  if (Registry* mine = Mine(); mine != nullptr) {
+    std::lock_guard lock(mine->mutex);
+    const auto at = mine->servers.find(Normalize(uri));
+    if (at != mine->servers.end()) status = at->second.status;
+  }
+  if (!status) {
+    return Error(Code::kUnavailable, "the server at ", uri, " in this process has stopped");
+  }
+  return status();
 }
 
 }  // namespace flightbridge::feed

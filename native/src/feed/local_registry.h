@@ -2,18 +2,29 @@
 // need no socket.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include <arrow/result.h>
+
 #include "feed/feed_store.h"
+#include "flightbridge/proto/commands.h"
 
 namespace flightbridge::feed {
 
+struct LocalServer {
+  std::shared_ptr<FeedStore> store;
+  std::function<arrow::Result<proto::ServerStatus>()> status;
+};
+
 // Thread-safe. A forked child finds nothing its parent registered: it has the store's memory but
 // none of its threads. "localhost" and "127.0.0.1" are the same host.
-void RegisterLocal(const std::string& uri, std::shared_ptr<FeedStore> store);
+void RegisterLocal(const std::string& uri, LocalServer server);
 void UnregisterLocal(const std::string& uri);
 // nullptr where no server of this process has that URI.
 std::shared_ptr<FeedStore> FindLocal(const std::string& uri);
+// UNAVAILABLE where there is none.
+arrow::Result<proto::ServerStatus> LocalStatus(const std::string& uri);
 
 }  // namespace flightbridge::feed

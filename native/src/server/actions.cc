@@ -23,49 +23,57 @@ arrow::Result<M> ParseBody(std::string_view name, std::string_view body) {
                body.size(), " bytes) is not an encoded flightbridge.v1.", name);
 }
 
-Answer BeginWrite(ServiceState* state, std::string_view body) {
+Answer BeginWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::BeginWrite>("BeginWrite", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
   ARROW_ASSIGN_OR_RAISE(const auto result, state->store->BeginWrite(request));
   return result.Encode();
 }
 
-Answer CommitWrite(ServiceState* state, std::string_view body) {
+Answer CommitWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::CommitWrite>("CommitWrite", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
   ARROW_ASSIGN_OR_RAISE(const auto result, state->store->CommitWrite(request));
   return result.Encode();
 }
 
-Answer AbortWrite(ServiceState* state, std::string_view body) {
+Answer AbortWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AbortWrite>("AbortWrite", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
   ARROW_RETURN_NOT_OK(state->store->AbortWrite(request));
   return std::nullopt;
 }
 
-Answer DropFeed(ServiceState* state, std::string_view body) {
+Answer DropFeed(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DropFeed>("DropFeed", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kAdmin, request.feed));
   ARROW_RETURN_NOT_OK(state->store->DropFeed(request));
   return std::nullopt;
 }
 
-Answer DescribeFeed(ServiceState* state, std::string_view body) {
+Answer DescribeFeed(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DescribeFeed>("DescribeFeed", body));
+  // A writer may see what became of what it wrote.
+  if (!caller.May(Scope::kWrite, request.feed)) {
+    ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  }
   ARROW_ASSIGN_OR_RAISE(const auto info, state->store->Describe(request.feed));
   return info.Encode();
 }
 
-Answer ServerStatus(ServiceState* state, std::string_view body) {
+Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view body) {
   if (!body.empty()) {
     return Error(Code::kInvalidArgument,
                  "action flightbridge.v1.ServerStatus takes an empty body, got ", body.size(),
                  " bytes");
   }
-  return state->Status().Encode();
+  return state->StatusFor(caller).Encode();
 }
 
 struct Entry {
   std::string_view name;  // behind "flightbridge.v1."
   std::string_view description;
-  Answer (*run)(ServiceState*, std::string_view);
+  Answer (*run)(ServiceState*, const Caller&, std::string_view);
 };
 
 constexpr std::string_view kPrefix = "flightbridge.v1.";
@@ -82,7 +90,7 @@ constexpr std::array kActions = {
 
 }  // namespace
 
-Answer RunAction(ServiceState* state, const arrow::flight::Action& action) {
+Answer RunAction(ServiceState* state, const Caller& caller, const arrow::flight::Action& action) {
   const std::string_view body =
       action.body == nullptr ? std::string_view() : std::string_view(*action.body);
   for (const Entry& entry : kActions) {
@@ -91,7 +99,7 @@ Answer RunAction(ServiceState* state, const arrow::flight::Action& action) {
       return Error(Code::kInvalidArgument, "the body of action ", action.type, " has ",
                    action.body->size(), " bytes; at most ", kMaxBodyBytes, " are allowed");
     }
-    return entry.run(state, body);
+    return entry.run(state, caller, body);
   }
   std::string known;
   for (const Entry& entry : kActions) {

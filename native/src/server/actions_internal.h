@@ -12,8 +12,9 @@
 
 namespace flightbridge::server {
 
-// The encoded answer, or nullopt where the action answers with nothing.
-arrow::Result<std::optional<std::string>> RunAction(ServiceState* state,
+// Each action checks its scope before it does anything. The encoded answer, or nullopt where the
+// action answers with nothing.
+arrow::Result<std::optional<std::string>> RunAction(ServiceState* state, const Caller& caller,
                                                     const arrow::flight::Action& action);
 std::vector<arrow::flight::ActionType> KnownActions();
 

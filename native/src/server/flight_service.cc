@@ -15,9 +15,11 @@ using namespace arrow::flight;  // NOLINT(google-build-using-namespace): every n
 
 Status FlightService::ListFlights(const ServerCallContext& context, const Criteria* criteria,
                                   std::unique_ptr<FlightListing>* listings) {
+  auto caller = CallerOf(context);
+  if (!caller.ok()) return Reply(caller.status());
   const std::string prefix = criteria == nullptr ? "" : criteria->expression;
   std::vector<FlightInfo> flights;
-  for (const proto::FeedInfo& info : state_->store->List()) {
+  for (const proto::FeedInfo& info : state_->FeedsFor(*caller)) {
     if (info.state != proto::FeedState::kCommitted || !info.feed.starts_with(prefix)) continue;
     auto snapshot = state_->store->Find(info.feed);
     if (!snapshot.ok()) continue;  // dropped since List()
@@ -34,6 +36,7 @@ Status FlightService::GetFlightInfo(const ServerCallContext& context,
                                     std::unique_ptr<FlightInfo>* info) {
   auto describe = [&]() -> arrow::Result<FlightInfo> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
+    ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, state_->store->Find(feed));
     return DescribeFlight(*snapshot);
   };
@@ -57,6 +60,7 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
                                 std::unique_ptr<SchemaResult>* schema) {
   auto find = [&]() -> arrow::Result<std::unique_ptr<SchemaResult>> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
+    ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, state_->store->Find(feed));
     return SchemaResult::Make(*snapshot->schema);
   };
@@ -68,7 +72,9 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
 
 Status FlightService::DoGet(const ServerCallContext& context, const Ticket& request,
                             std::unique_ptr<FlightDataStream>* stream) {
-  auto opened = OpenGetStream(state_, request.ticket);
+  auto caller = CallerOf(context);
+  if (!caller.ok()) return Reply(caller.status());
+  auto opened = OpenGetStream(state_, *caller, request.ticket);
   if (!opened.ok()) return Reply(opened.status());
   *stream = *std::move(opened);
   return Status::OK();
@@ -89,7 +95,9 @@ Status FlightService::DoExchange(const ServerCallContext& context,
 
 Status FlightService::DoAction(const ServerCallContext& context, const Action& action,
                                std::unique_ptr<ResultStream>* result) {
-  auto answer = RunAction(state_.get(), action);
+  auto caller = CallerOf(context);
+  if (!caller.ok()) return Reply(caller.status());
+  auto answer = RunAction(state_.get(), *caller, action);
   if (!answer.ok()) return Reply(answer.status());
   std::vector<Result> results;
   if (answer->has_value()) results.emplace_back(arrow::Buffer::FromString(**std::move(answer)));

@@ -63,8 +63,10 @@ arrow::Result<PlannedRange> ResolveRange(const feed::Snapshot& snapshot,
 
 }  // namespace
 
-arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, std::string_view bytes) {
+arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& caller,
+                               std::string_view bytes) {
   ARROW_ASSIGN_OR_RAISE(const proto::GetTicket ticket, ParseTicket(bytes));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, ticket.feed));
   GetPlan plan;
   ARROW_ASSIGN_OR_RAISE(plan.snapshot, store.Find(ticket.feed));
   const feed::Snapshot& snapshot = *plan.snapshot;

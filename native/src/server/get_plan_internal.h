@@ -10,6 +10,7 @@
 #include <arrow/type.h>
 
 #include "feed/feed_store.h"
+#include "server/auth.h"
 
 namespace flightbridge::server {
 
@@ -30,7 +31,9 @@ struct GetPlan {
 };
 
 // INVALID_ARGUMENT for bytes that are no GetTicket and for ranges outside the partition, NOT_FOUND
-// for a feed, partition or column that is not there, FAILED_PRECONDITION for a replaced feed.
-arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, std::string_view ticket);
+// for a feed, partition or column that is not there, FAILED_PRECONDITION for a replaced feed,
+// PERMISSION_DENIED without the scope read on the feed.
+arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& caller,
+                               std::string_view ticket);
 
 }  // namespace flightbridge::server

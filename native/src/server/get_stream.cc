@@ -152,8 +152,8 @@ class GetStream final : public arrow::flight::FlightDataStream {
 }  // namespace
 
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> OpenGetStream(
-    std::shared_ptr<ServiceState> state, std::string_view ticket) {
-  ARROW_ASSIGN_OR_RAISE(GetPlan plan, PlanGet(*state->store, ticket));
+    std::shared_ptr<ServiceState> state, const Caller& caller, std::string_view ticket) {
+  ARROW_ASSIGN_OR_RAISE(GetPlan plan, PlanGet(*state->store, caller, ticket));
   return std::make_unique<GetStream>(std::move(state), std::move(plan));
 }
 

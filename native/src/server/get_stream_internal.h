@@ -14,6 +14,6 @@ namespace flightbridge::server {
 // `ticket` is untrusted bytes. The stream keeps the feed as it was committed when it was opened,
 // whatever is committed or dropped meanwhile.
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> OpenGetStream(
-    std::shared_ptr<ServiceState> state, std::string_view ticket);
+    std::shared_ptr<ServiceState> state, const Caller& caller, std::string_view ticket);
 
 }  // namespace flightbridge::server

@@ -49,6 +49,7 @@ arrow::Result<proto::PutMetadata> ParseMetadata(const std::shared_ptr<arrow::Buf
 
 arrow::Status PutByCommand(const PutStreams& streams) {
   ARROW_ASSIGN_OR_RAISE(const auto command, ParseCommand(streams.reader->descriptor().cmd));
+  ARROW_RETURN_NOT_OK(Authorize(streams.caller, Scope::kWrite, command.feed));
   ARROW_ASSIGN_OR_RAISE(const auto schema, streams.Schema());
   ARROW_ASSIGN_OR_RAISE(auto attempt, streams.state->store->OpenAttempt(command, schema));
 

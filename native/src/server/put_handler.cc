@@ -1,5 +1,7 @@
 #include "server/put_handler_internal.h"
 
+#include <utility>
+
 #include "flightbridge/error.h"
 #include "server/ipc_guard_internal.h"
 #include "server/put_command_internal.h"
@@ -14,7 +16,12 @@ arrow::Status HandlePut(ServiceState* state, const arrow::flight::ServerCallCont
                         arrow::flight::FlightMetadataWriter* writer) {
   const CountGuard open(&state->open_puts);
   const IpcLimit limit(state->max_batch_bytes);
-  const PutStreams streams{.state = state, .context = context, .reader = reader, .writer = writer};
+  ARROW_ASSIGN_OR_RAISE(Caller caller, CallerOf(context));
+  const PutStreams streams{.state = state,
+                           .context = context,
+                           .caller = std::move(caller),
+                           .reader = reader,
+                           .writer = writer};
   switch (reader->descriptor().type) {
     case FlightDescriptor::CMD: return PutByCommand(streams);
     case FlightDescriptor::PATH: return PutByPath(streams);

@@ -103,6 +103,7 @@ arrow::Status ForEachMessage(const PutStreams& streams, Take&& take) {
 arrow::Status PutByPath(const PutStreams& streams) {
   feed::FeedStore* const store = streams.state->store.get();
   ARROW_ASSIGN_OR_RAISE(proto::BeginWrite begin, ParsePath(streams.reader->descriptor()));
+  ARROW_RETURN_NOT_OK(Authorize(streams.caller, Scope::kWrite, begin.feed));
   ARROW_ASSIGN_OR_RAISE(const auto schema, streams.Schema());
   ARROW_ASSIGN_OR_RAISE(const auto schema_bytes, arrow::ipc::SerializeSchema(*schema));
   begin.job_id = NewJobId();

@@ -18,6 +18,7 @@ namespace flightbridge::server {
 struct PutStreams {
   ServiceState* state;
   const arrow::flight::ServerCallContext& context;
+  Caller caller;
   arrow::flight::FlightMessageReader* reader;
   arrow::flight::FlightMetadataWriter* writer;
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
+#include "server/auth.h"
 #include "server/flight_service_internal.h"
 #include "server/ipc_guard_internal.h"
 #include "server/listen_internal.h"
@@ -60,10 +62,43 @@ proto::ServerStatus ServiceState::Status() const {
                          std::chrono::steady_clock::now() - started)
                          .count();
   status.data_dir = data_dir;
+  status.token_file_error = auth->token_file_error();
   return status;
 }
 
+proto::ServerStatus ServiceState::StatusFor(const Caller& caller) const {
+  proto::ServerStatus all = Status();
+  if (caller.MayEverywhere(Scope::kAdmin)) return all;
+  proto::ServerStatus little;
+  little.version = std::move(all.version);
+  little.uptime_ms = all.uptime_ms;
+  return little;
+}
+
+std::vector<proto::FeedInfo> ServiceState::FeedsFor(const Caller& caller) const {
+  std::vector<proto::FeedInfo> feeds = store->List();
+  std::erase_if(feeds,
+                [&](const proto::FeedInfo& feed) { return !caller.May(Scope::kRead, feed.feed); });
+  return feeds;
+}
+
 }  // namespace server
+
+namespace {
+
+arrow::Status Stopped() { return Error(Code::kUnavailable, "the server has stopped"); }
+
+// What a client in this process asks in place of a ServerStatus call.
+std::function<arrow::Result<proto::ServerStatus>()> StatusOf(
+    const std::shared_ptr<server::ServiceState>& state) {
+  return [weak = std::weak_ptr(state)]() -> arrow::Result<proto::ServerStatus> {
+    const auto alive = weak.lock();
+    if (alive == nullptr) return Stopped();
+    return alive->Status();
+  };
+}
+
+}  // namespace
 
 class Server::Impl {
  public:
@@ -74,6 +109,7 @@ class Server::Impl {
     impl->host_ = options.host;
 
     auto state = std::make_shared<server::ServiceState>();
+    ARROW_ASSIGN_OR_RAISE(state->auth, server::Authenticator::Open(options.token_file));
     feed::FeedStoreOptions store;
     store.segments.data_dir = options.data_dir;
     store.segments.memory_limit_bytes = options.memory_limit_bytes;
@@ -88,17 +124,18 @@ class Server::Impl {
                               v6 ? "[" + options.host + "]" : options.host, options.port));
     arrow::util::InitializeUTF8();
     server::InstallIpcGuard();
+    arrow::flight::FlightServerOptions flight(location);
+    flight.middleware.push_back(server::AuthMiddleware(state->auth));
     impl->service_ = std::make_unique<server::FlightService>(std::move(state));
     // Init() listens and serves on threads of gRPC's. Serve() would add signal handlers of its own.
-    if (const auto status = impl->service_->Init(arrow::flight::FlightServerOptions(location));
-        !status.ok()) {
+    if (const auto status = impl->service_->Init(flight); !status.ok()) {
       return Error(Code::kUnavailable, "cannot listen on ",
                    server::HostPort(options.host, options.port), ": ", status.message(),
                    "; choose another port (--port 0 picks a free one)");
     }
     impl->port_ = impl->service_->port();
     impl->uri_ = "grpc://" + server::HostPort(options.host, impl->port_);
-    feed::RegisterLocal(impl->uri_, impl->state_->store);
+    feed::RegisterLocal(impl->uri_, {impl->state_->store, StatusOf(impl->state_)});
     return impl;
   }
 
@@ -137,6 +174,20 @@ class Server::Impl {
     return state_ == nullptr ? std::vector<proto::FeedInfo>() : state_->store->List();
   }
 
+  arrow::Result<proto::ServerStatus> StatusFor(const std::string& authorization) const {
+    const std::lock_guard lock(state_mutex_);
+    if (state_ == nullptr) return Stopped();
+    ARROW_ASSIGN_OR_RAISE(const auto caller, state_->auth->Authenticate(authorization));
+    return state_->StatusFor(caller);
+  }
+
+  arrow::Result<std::vector<proto::FeedInfo>> FeedsFor(const std::string& authorization) const {
+    const std::lock_guard lock(state_mutex_);
+    if (state_ == nullptr) return Stopped();
+    ARROW_ASSIGN_OR_RAISE(const auto caller, state_->auth->Authenticate(authorization));
+    return state_->FeedsFor(caller);
+  }
+
   const std::string& host() const { return host_; }
   int port() const { return port_; }
   const std::string& uri() const { return uri_; }
@@ -168,6 +219,13 @@ int Server::port() const { return impl_->port(); }
 std::string Server::uri() const { return impl_->uri(); }
 proto::ServerStatus Server::status() const { return impl_->status(); }
 std::vector<proto::FeedInfo> Server::feeds() const { return impl_->feeds(); }
+arrow::Result<proto::ServerStatus> Server::StatusFor(const std::string& authorization) const {
+  return impl_->StatusFor(authorization);
+}
+arrow::Result<std::vector<proto::FeedInfo>> Server::FeedsFor(
+    const std::string& authorization) const {
+  return impl_->FeedsFor(authorization);
+}
 arrow::Status Server::Stop(std::chrono::milliseconds grace) { return impl_->Stop(grace); }
 
 }  // namespace flightbridge

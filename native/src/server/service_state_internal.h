@@ -8,16 +8,19 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <arrow/flight/types.h>
 
 #include "feed/feed_store.h"
 #include "flightbridge/proto/commands.h"
+#include "server/auth.h"
 
 namespace flightbridge::server {
 
 struct ServiceState {
   std::shared_ptr<feed::FeedStore> store;
+  std::shared_ptr<const Authenticator> auth;
   std::string data_dir;
   int64_t max_batch_bytes = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
@@ -28,6 +31,10 @@ struct ServiceState {
   std::atomic<int64_t> bytes_got{0};
 
   proto::ServerStatus Status() const;
+  // What that caller may see: version and uptime, and the rest with the scope admin:*.
+  proto::ServerStatus StatusFor(const Caller& caller) const;
+  // The feeds that the caller may read.
+  std::vector<proto::FeedInfo> FeedsFor(const Caller& caller) const;
 };
 
 // Counts one more for as long as it lives.
