@@ -94,7 +94,7 @@ class FlightGet : public GetStream {
   arrow::Result<std::shared_ptr<arrow::Schema>> schema() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
     StartReceiver();
-    if (const auto schema = schema_.get()) return schema;
+    if (auto schema = schema_.get()) return schema;
     JoinReceiver();
     return Remember(ended_);
   }

@@ -117,7 +117,7 @@ arrow::Status PutByPath(const PutStreams& streams) {
   const proto::PutCommand command{.feed = begin.feed, .job_id = begin.job_id};
   ARROW_ASSIGN_OR_RAISE(auto attempt, store->OpenAttempt(command, schema));
   EchoWriter echo(streams.writer);
-  const arrow::Status received =
+  arrow::Status received =
       ForEachMessage(streams, [&](const arrow::flight::FlightStreamChunk& chunk) -> arrow::Status {
         if (chunk.app_metadata != nullptr) ARROW_RETURN_NOT_OK(echo.Push(chunk.app_metadata));
         if (chunk.data == nullptr) return arrow::Status::OK();
