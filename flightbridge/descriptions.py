@@ -94,6 +94,8 @@ class ServerStatus:
 
     With a token that has no scope ``admin:*`` only ``version`` and ``uptime_ms`` are filled.
     ``token_file_error`` says why the token file as it is now is not in force; empty where it is.
+    ``disk_limit_bytes`` is -1 where only the disk itself limits the data directory, and 0 without
+    one.
     """
 
     version: str
@@ -107,6 +109,8 @@ class ServerStatus:
     uptime_ms: int
     data_dir: str
     token_file_error: str
+    disk_limit_bytes: int
+    disk_used_bytes: int
 
     @classmethod
     def from_proto(cls, message: Any) -> ServerStatus:

@@ -38,7 +38,12 @@ class Server:
         port: Port to listen on; 0 picks a free one.
         data_dir: Directory in which feeds outlive the server; made if it is missing. None keeps
             feeds in memory.
-        memory_limit: Bytes (or text such as ``"512MiB"``) that feeds may hold in memory.
+        memory_limit: Bytes (or text such as ``"512MiB"``) that feeds may hold in memory. With a
+            data directory feeds are files, and this much of them is kept in memory.
+        spill_limit: Bytes (or text) that feeds may take in the data directory; None leaves it to
+            the disk.
+        put_wait_s: Seconds that a put waits for room where memory or disk is full, before it is
+            refused.
         max_batch_bytes: Bytes (or text) above which a record batch is refused.
         control_port: Port of ``grpc.health.v1`` and ``flightbridge.v1.Coordinator``; 0 picks a
             free one, None serves none.
@@ -61,6 +66,8 @@ class Server:
         *,
         data_dir: str | os.PathLike[str] | None = None,
         memory_limit: int | str = "1GiB",
+        spill_limit: int | str | None = None,
+        put_wait_s: float = 30.0,
         max_batch_bytes: int | str = "256MiB",
         control_port: int | None = None,
         token_file: str | os.PathLike[str] | None = None,
@@ -78,6 +85,8 @@ class Server:
             _check_port("port", port),
             _absolute(data_dir),
             parse_bytes(memory_limit, "memory_limit"),
+            -1 if spill_limit is None else parse_bytes(spill_limit, "spill_limit"),
+            _wait_ms("put_wait_s", put_wait_s),
             parse_bytes(max_batch_bytes, "max_batch_bytes"),
             _absolute(token_file),
             bool(insecure),
@@ -182,6 +191,18 @@ def _check_port(name: str, port: int) -> int:
             f"{name}={port!r} is not a port: give a number from 0 to 65535 (0 picks a free one)"
         )
     return port
+
+
+def _wait_ms(name: str, seconds: float) -> int:
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, (int, float))
+        or not 0 <= seconds <= 86400
+    ):
+        raise InvalidArgumentError(
+            f"{name}={seconds!r} is not a waiting time: give seconds, 0 to 86400"
+        )
+    return int(seconds * 1000)
 
 
 def _stop_unclosed(server: Server) -> None:

@@ -5,6 +5,8 @@ class NativeServer:
         port: int,
         data_dir: str,
         memory_limit_bytes: int,
+        spill_limit_bytes: int,
+        put_wait_ms: int,
         max_batch_bytes: int,
         token_file: str,
         insecure: bool,

@@ -27,6 +27,8 @@ class ServeOptions:
     port: int
     data_dir: str | None
     memory_limit: int
+    spill_limit: int | None
+    put_wait: float
     max_batch_bytes: int
     token_file: str | None
     ready_file: str | None
@@ -88,6 +90,8 @@ def _start(options: ServeOptions) -> Server:
             port=options.port,
             data_dir=options.data_dir,
             memory_limit=options.memory_limit,
+            spill_limit=options.spill_limit,
+            put_wait_s=options.put_wait,
             max_batch_bytes=options.max_batch_bytes,
             control_port=None if options.control_port < 0 else options.control_port,
             token_file=options.token_file,

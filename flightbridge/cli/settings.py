@@ -124,9 +124,26 @@ SERVE: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVE_MEMORY_LIMIT",
         "1GiB",
         "bytes",
-        "Memory for feeds, such as 512MiB or 8GiB; a put beyond it is refused. With --data-dir "
-        "feeds are files, which only the disk limits.",
+        "Memory for feeds, such as 512MiB or 8GiB. Without --data-dir a put beyond it waits, and "
+        "is then refused; with it, feeds are files and this much of them is kept in memory.",
         Size(),
+    ),
+    Setting(
+        "--spill-limit",
+        "FLIGHTBRIDGE_SERVE_SPILL_LIMIT",
+        "none",
+        "bytes",
+        "Disk for feeds in --data-dir, such as 500GiB; a put beyond it waits, and is then refused. "
+        "Without it only the disk limits them.",
+        Size(),
+    ),
+    Setting(
+        "--put-wait",
+        "FLIGHTBRIDGE_SERVE_PUT_WAIT",
+        "30",
+        "seconds",
+        "How long a put waits for room where memory or disk is full, before it is refused.",
+        click.FloatRange(min=0, max=86400),
     ),
     Setting(
         "--max-batch-bytes",

@@ -62,6 +62,8 @@ cdef extern from * namespace "flightbridge" nogil:
         int port
         string data_dir
         int64_t memory_limit_bytes
+        int64_t spill_limit_bytes
+        milliseconds put_wait
         int64_t max_batch_bytes
         string token_file
         c_bool insecure
@@ -87,7 +89,8 @@ cdef class NativeServer:
     cdef unique_ptr[CServer] _server
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
-                  int64_t max_batch_bytes, str token_file, bint insecure):
+                  int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
+                  str token_file, bint insecure):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -95,6 +98,8 @@ cdef class NativeServer:
         options.port = port
         options.data_dir = data_dir.encode("utf-8", "surrogateescape")
         options.memory_limit_bytes = memory_limit_bytes
+        options.spill_limit_bytes = spill_limit_bytes
+        options.put_wait = milliseconds(put_wait_ms)
         options.max_batch_bytes = max_batch_bytes
         options.token_file = token_file.encode("utf-8", "surrogateescape")
         options.insecure = insecure

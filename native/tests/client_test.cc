@@ -332,6 +332,7 @@ TEST_P(ClientTest, AFullServerIsResourceExhaustedInTheMiddleOfAPut) {
   client_.reset();
   server_.reset();
   ServerOptions options;
+  options.put_wait = std::chrono::milliseconds(0);
   options.memory_limit_bytes = 24 << 20;
   Start(options);
   ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());

@@ -1,6 +1,9 @@
 // The rules of write jobs: what is visible when, and how refusals read.
 #include "feed/feed_store.h"
 
+#include <atomic>
+#include <functional>
+#include <future>
 #include <set>
 
 #include <arrow/api.h>
@@ -368,11 +371,89 @@ TEST(FeedStore, MemoryLimitStopsTheAttemptAndNothingElse) {
     ASSERT_LE(store->budget().held_bytes(), 4 << 20);
   }
   ExpectError(status, Code::kResourceExhausted,
-              {"feed 'big'", "memory limit of 4.0 MiB", "held by 2 feeds", "--memory-limit",
-               "--data-dir", "drop a feed"});
+              {"feed 'big'", "memory limit of 4.0 MiB", "in use", "--memory-limit", "--data-dir",
+               "drop a feed", "'small' 1.7 KiB"});
   EXPECT_LE(store->budget().used_bytes(), 8192) << "the attempt is discarded at once";
   EXPECT_EQ(RowsOf(*store->Find("small").ValueOrDie()).size(), 100u);
   EXPECT_TRUE(store.Put("big", "j", 0, 1, {batch}).ok());
+}
+
+TEST(FeedStore, PutWaitsForRoomAndGoesOnWhenAFeedIsDropped) {
+  TestStore store(4 << 20);
+  store.options.put_wait = std::chrono::minutes(10);
+  store.Reopen();
+  const auto batch = Numbered(0, 150'000);  // about 2.6 MB
+  store.Write("old", {Batches{batch}});
+  ASSERT_TRUE(store.Begin("new", "j", NumberedSchema()).ok());
+  std::promise<void> waits;
+  std::atomic<bool> told = false;
+  auto put = std::async(std::launch::async, [&] {
+    auto writer = store
+                      ->OpenAttempt({"new", "j", 0, 0}, NumberedSchema(),
+                                    [&] {
+                                      if (!told.exchange(true)) waits.set_value();
+                                      return arrow::Status::OK();
+                                    })
+                      .ValueOrDie();
+    return writer->Append(*batch, std::nullopt);
+  });
+  waits.get_future().wait();
+  EXPECT_EQ(RowsOf(*store->Find("old").ValueOrDie()).size(), 150'000u) << "reads go on";
+  ASSERT_TRUE(store->DropFeed({"old", false}).ok());
+  EXPECT_TRUE(put.get().ok());
+}
+
+TEST(FeedStore, WaitingPutEndsWithItsJobItsClientOrTheServer) {
+  TestStore store(4 << 20);
+  store.options.put_wait = std::chrono::minutes(10);
+  store.Reopen();
+  const auto batch = Numbered(0, 150'000);
+  store.Write("old", {Batches{batch}});
+  ASSERT_TRUE(store.Begin("new", "j", NumberedSchema()).ok());
+  const auto put_until = [&](const std::function<arrow::Status()>& event) {
+    auto writer = store->OpenAttempt({"new", "j", 0, 0}, NumberedSchema(), event).ValueOrDie();
+    return writer->Append(*batch, std::nullopt);
+  };
+  ExpectError(put_until([] { return Error(Code::kCancelled, "the client went away"); }),
+              Code::kCancelled, {"went away"});
+  ExpectError(put_until([&] { return store->AbortWrite({"new", "j"}); }), Code::kFailedPrecondition,
+              {"'j'", "aborted"});
+  ASSERT_TRUE(store.Begin("new", "j", NumberedSchema()).ok());
+  ExpectError(put_until([&] {
+                store->StopWaiting();
+                return arrow::Status::OK();
+              }),
+              Code::kUnavailable, {"stopping", "memory limit"});
+}
+
+TEST(FeedStore, FullSpillNamesTheLimitAndTheLargestFeeds) {
+  testing::TempDir dir;
+  TestStore store(64 << 20, dir.path());
+  store.options.segments.spill_limit_bytes = 4 << 20;
+  store.Reopen();
+  store.Write("old", {Batches{Numbered(0, 150'000)}});
+  ASSERT_TRUE(store.Begin("new", "j", NumberedSchema()).ok());
+  ExpectError(store.Put("new", "j", 0, 0, {Numbered(0, 150'000)}).status(),
+              Code::kResourceExhausted,
+              {"feed 'new'", "spill limit of 4.0 MiB", "--spill-limit", "'old' 2."});
+  EXPECT_EQ(RowsOf(*store->Find("old").ValueOrDie()).size(), 150'000u);
+  ASSERT_TRUE(store->DropFeed({"old", false}).ok());
+  EXPECT_TRUE(store.Put("new", "j", 0, 0, {Numbered(0, 150'000)}).ok());
+}
+
+TEST(FeedStore, FeedLargerThanMemoryIsReadBackWhole) {
+  testing::TempDir dir;
+  TestStore store(4 << 20, dir.path());
+  std::vector<Batches> partitions;
+  for (int i = 0; i < 12; ++i) partitions.push_back({Numbered(i * 50'000, 50'000)});
+  const auto written = store.Write("f", partitions);
+  for (int round = 0; round < 2; ++round) {
+    const auto rows = RowsOf(*store->Find("f").ValueOrDie());
+    ASSERT_EQ(rows.size(), 600'000u);
+    for (size_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i], static_cast<int64_t>(i));
+    EXPECT_LE(store->budget().held_bytes(), 4 << 20);
+    store.Reopen();
+  }
 }
 
 TEST(FeedStore, SmallPartitionsTakeLittleMoreThanTheirBytes) {

@@ -282,7 +282,7 @@ class TestErrors:
 
     def test_full_server(self):
         with (
-            flightbridge.Server(memory_limit="16MiB") as bridge,
+            flightbridge.Server(memory_limit="16MiB", put_wait_s=0) as bridge,
             flightbridge.connect(bridge.uri, force_flight=True) as client,
         ):
             table = pa.table({"x": pa.array(range(8_000_000), pa.int64())})

@@ -24,9 +24,11 @@ struct ServerOptions {
   int port = 0;                          // 0: any free port
   std::string data_dir;                  // empty: feeds live in memory
   int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
-  int64_t max_batch_bytes = 256 << 20;   // a larger record batch is refused
-  std::string token_file;                // who may do what; empty: no tokens, everybody may
-  bool insecure = false;                 // allow a non-loopback host without TLS
+  int64_t spill_limit_bytes = -1;        // for segments in data_dir; -1: only the disk limits them
+  std::chrono::milliseconds put_wait{30'000};  // how long a put waits for room
+  int64_t max_batch_bytes = 256 << 20;         // a larger record batch is refused
+  std::string token_file;                      // who may do what; empty: no tokens, everybody may
+  bool insecure = false;                       // allow a non-loopback host without TLS
 };
 
 // Thread-safe. Start() returns once calls are served; data handlers run no Python and hold no GIL.

@@ -72,7 +72,7 @@ arrow::Result<uint8_t*> PayloadStore::Allocate(int64_t bytes) {
     written_.back()->Trim();
   }
   const int64_t want = std::clamp(allocated_, kFirstSegmentBytes, kLargestSegmentBytes);
-  ARROW_ASSIGN_OR_RAISE(auto segment, segments_->New(bytes, want));
+  ARROW_ASSIGN_OR_RAISE(auto segment, segments_->New(bytes, want, patience_));
   allocated_ += segment->capacity();
   written_.push_back(std::move(segment));
   return written_.back()->Allocate(bytes);
@@ -137,7 +137,7 @@ namespace {
 class AttemptWriterImpl : public AttemptWriter {
  public:
   explicit AttemptWriterImpl(AttemptContext context)
-      : context_(std::move(context)), store_(context_.segments) {}
+      : context_(std::move(context)), store_(context_.segments, context_.patience) {}
 
   arrow::Status Open() {
     ARROW_ASSIGN_OR_RAISE(
@@ -172,7 +172,7 @@ class AttemptWriterImpl : public AttemptWriter {
   // The bytes go back to the store now, not when the caller lets go of the writer.
   void Discard() {
     writer_.reset();
-    store_ = PayloadStore(context_.segments);
+    store_ = PayloadStore(context_.segments, context_.patience);
   }
 
   arrow::Status TryAppend(const arrow::RecordBatch& batch,
@@ -226,6 +226,7 @@ class AttemptWriterImpl : public AttemptWriter {
     partition->schema = context_.schema;
     partition->segments = store_.refs();
     partition->messages = store_.TakeMessages();
+    partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
     ARROW_RETURN_NOT_OK(context_.stage(std::move(partition)));
     return result;
   }

@@ -19,6 +19,7 @@ struct AttemptContext {
   int64_t attempt = 0;
   std::shared_ptr<arrow::Schema> schema;
   std::shared_ptr<segment::SegmentStore> segments;
+  segment::Patience patience;  // of every wait for room
   // FAILED_PRECONDITION once the job is committed, aborted or expired; counts as activity.
   std::function<arrow::Status()> check;
   // Makes the attempt available to its job's commit.
@@ -30,8 +31,8 @@ struct AttemptContext {
 // Copies IPC payloads into segments, each as one record of stored_record.h.
 class PayloadStore {
  public:
-  explicit PayloadStore(std::shared_ptr<segment::SegmentStore> segments)
-      : segments_(std::move(segments)) {}
+  PayloadStore(std::shared_ptr<segment::SegmentStore> segments, segment::Patience patience)
+      : segments_(std::move(segments)), patience_(std::move(patience)) {}
 
   arrow::Status Store(const arrow::ipc::IpcPayload& payload);
   // Gives back what the last segment does not need and makes all of them durable.
@@ -47,6 +48,7 @@ class PayloadStore {
   arrow::Result<uint8_t*> Allocate(int64_t bytes);
 
   std::shared_ptr<segment::SegmentStore> segments_;
+  segment::Patience patience_;
   std::vector<std::shared_ptr<segment::Segment>> written_;  // the last one is appended to
   std::vector<StoredMessage> messages_;
   int64_t rows_ = 0;

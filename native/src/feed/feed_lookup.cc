@@ -1,4 +1,7 @@
 // The reading side of FeedStoreImpl: what exists, and the words for what does not.
+#include <algorithm>
+#include <functional>
+
 #include "common/format.h"
 #include "feed/feed_store_impl.h"
 
@@ -81,27 +84,40 @@ arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed) 
   return InfoOf(feed);
 }
 
-arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Status& status) const {
-  if (!options_.segments.data_dir.empty()) {
-    return Error(Code::kResourceExhausted, "feed '", feed, "': data directory '",
-                 options_.segments.data_dir, "' is full (", status.message(),
-                 "): free disk space or drop a feed");
-  }
-  size_t feeds = 0;
+std::string FeedStoreImpl::LargestFeeds() const {
+  constexpr size_t kShown = 3;
+  std::map<std::string, int64_t> bytes;  // what is staged counts, too
   {
     std::lock_guard lock(mutex_);
-    feeds = feeds_.size();
-    std::string previous;
+    for (const auto& [name, snapshot] : feeds_) bytes[name] += snapshot->bytes;
     for (const auto& [key, job] : jobs_) {
-      if (key.first != previous && !feeds_.contains(key.first)) ++feeds;
-      previous = key.first;
+      for (const auto& [name, staged] : job->staged) bytes[key.first] += staged.data->bytes;
     }
   }
-  const segment::Budget& held = budget();
-  return Error(Code::kResourceExhausted, "feed '", feed, "': memory limit of ",
-               FormatBytes(held.limit_bytes()), " is reached (", FormatBytes(held.used_bytes()),
-               " held by ", feeds, feeds == 1 ? " feed" : " feeds",
-               "): raise --memory-limit, use --data-dir, or drop a feed");
+  std::vector<std::pair<int64_t, std::string>> largest;
+  for (const auto& [name, size] : bytes) {
+    if (size > 0) largest.emplace_back(size, name);
+  }
+  const size_t shown = std::min(kShown, largest.size());
+  std::partial_sort(largest.begin(), largest.begin() + static_cast<ptrdiff_t>(shown), largest.end(),
+                    std::greater<>());
+  std::string text;
+  for (size_t i = 0; i < shown; ++i) {
+    text += (i > 0 ? ", '" : "'") + largest[i].second + "' " + FormatBytes(largest[i].first);
+  }
+  return text;
+}
+
+arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Status& status) const {
+  std::string more;
+  if (options_.put_wait.count() > 0) {
+    more +=
+        "; no room came within --put-wait, " + std::to_string(options_.put_wait.count()) + " ms";
+  }
+  if (const std::string largest = LargestFeeds(); !largest.empty()) {
+    more += "; the largest feeds: " + largest;
+  }
+  return Error(Code::kResourceExhausted, "feed '", feed, "': ", status.message(), more);
 }
 
 void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot) {

@@ -147,7 +147,8 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
 }
 
 arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
-    const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) {
+    const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema,
+    std::function<arrow::Status()> interrupted) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(command.feed));
   if (command.partition < 0) {
     return Error(Code::kInvalidArgument, "feed '", command.feed, "': partition ", command.partition,
@@ -186,6 +187,12 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
   context.check = [self, job]() -> arrow::Status {
     job->active_ms.store(self->NowMs(), std::memory_order_relaxed);
     return job->CheckOpen();
+  };
+  context.patience.limit = options_.put_wait;
+  // A put that waits for room keeps its job alive.
+  context.patience.interrupted = [check = context.check, interrupted = std::move(interrupted)] {
+    const auto status = check();
+    return status.ok() && interrupted ? interrupted() : status;
   };
   context.stage = [self, job](PartitionPtr staged) { return self->Stage(job, std::move(staged)); };
   context.explain = [self, feed = command.feed](const arrow::Status& status) {

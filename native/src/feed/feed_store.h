@@ -53,14 +53,16 @@ class AttemptWriter {
 
 struct FeedStoreOptions {
   segment::SegmentStoreOptions segments;
+  // How long a put waits for room before it is refused.
+  std::chrono::milliseconds put_wait{0};
   // A write job without begin or put activity for this long is aborted.
   std::chrono::seconds orphan_ttl{3600};
   // Milliseconds of a steady clock; tests set it.
   std::function<int64_t()> clock_ms;
 };
 
-// Thread-safe. No call blocks on readers or writers; with a data directory Commit() and Finish()
-// block on fsync.
+// Thread-safe. No call blocks on readers or writers, except that an attempt's Append() waits for
+// room, up to `put_wait`; with a data directory Commit() and Finish() block on fsync.
 class FeedStore {
  public:
   // Opens the data directory if there is one: takes its lock, replays its journal.
@@ -68,8 +70,11 @@ class FeedStore {
   virtual ~FeedStore() = default;
 
   virtual arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& request) = 0;
+  // `interrupted`, if given, is asked while the writer waits for room: an error of it, such as that
+  // the client has gone, ends the wait. Called until the writer is destroyed, on its thread.
   virtual arrow::Result<std::unique_ptr<AttemptWriter>> OpenAttempt(
-      const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) = 0;
+      const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema,
+      std::function<arrow::Status()> interrupted = {}) = 0;
   virtual arrow::Result<proto::CommitWriteResult> CommitWrite(
       const proto::CommitWrite& request) = 0;
   virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;
@@ -86,7 +91,11 @@ class FeedStore {
   // every quarter of that time.
   virtual int SweepOrphans() = 0;
 
+  // Ends every wait for room with UNAVAILABLE, now and later: the server is stopping.
+  virtual void StopWaiting() = 0;
+
   virtual const segment::Budget& budget() const = 0;
+  virtual const segment::Budget& disk_budget() const = 0;
 };
 
 // 1 to 200 characters from [A-Za-z0-9_.-], not starting with a dot.

@@ -55,7 +55,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
 
   arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& request) override;
   arrow::Result<std::unique_ptr<AttemptWriter>> OpenAttempt(
-      const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema) override;
+      const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema,
+      std::function<arrow::Status()> interrupted) override;
   arrow::Result<proto::CommitWriteResult> CommitWrite(const proto::CommitWrite& request) override;
   arrow::Status AbortWrite(const proto::AbortWrite& request) override;
   arrow::Status DropFeed(const proto::DropFeed& request) override;
@@ -63,7 +64,9 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   std::vector<proto::FeedInfo> List() const override;
   arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const override;
   int SweepOrphans() override;
+  void StopWaiting() override { segments_->StopWaiting(); }
   const segment::Budget& budget() const override { return segments_->budget(); }
+  const segment::Budget& disk_budget() const override { return segments_->disk_budget(); }
 
  private:
   using JobKey = std::pair<std::string, std::string>;  // feed, job id
@@ -91,6 +94,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   // Ends a job; its staged attempts are freed by the caller's last reference.
   arrow::Status EndJob(const JobPtr& job, JobEnd end);
   arrow::Status Explain(const std::string& feed, const arrow::Status& status) const;
+  std::string LargestFeeds() const;
   // CheckMode(), and DATA_LOSS where an append would build on a damaged feed. Under mutex_.
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
   arrow::Status NotFound(const std::string& feed) const;                   // under mutex_

@@ -70,13 +70,32 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DecodeMessages(
 }  // namespace
 
 arrow::Status Partition::Verify(size_t i) const {
-  if (verified == nullptr || verified->Get(i)) return {};
-  if (auto status = VerifyBody(messages[i]); !status.ok()) {
+  const StoredMessage& message = messages[i];
+  segment::Segment* const segment = segment::SegmentOf(*message.metadata);
+  if (segment == nullptr) return {};
+  const auto damaged = [&](const arrow::Status& status) {
     return Error(Code::kDataLoss, "feed '", feed, "', partition ", partition, ", message ", i,
                  " is damaged on disk: ", status.message(), "; write the feed again");
+  };
+  const uint32_t loads_before = segment->loads();
+  if (auto status = segment->Touch(); !status.ok()) {
+    return CodeOf(status) == Code::kDataLoss ? damaged(status) : status;
   }
-  verified->Set(i);
+  const uint32_t loads = segment->loads();
+  if (loads != loads_before) ReadAhead(i, segment);
+  if (verified == nullptr || verified->Get(i, loads)) return {};
+  if (auto status = VerifyBody(message); !status.ok()) return damaged(status);
+  verified->Set(i, loads);
   return {};
+}
+
+void Partition::ReadAhead(size_t i, const segment::Segment* current) const {
+  for (; i < messages.size(); ++i) {
+    segment::Segment* const next = segment::SegmentOf(*messages[i].metadata);
+    if (next == current) continue;
+    if (next != nullptr) next->ReadAhead();
+    return;
+  }
 }
 
 arrow::Result<std::vector<size_t>> Partition::DictionariesFor(size_t i) const {

@@ -26,15 +26,18 @@ struct StoredMessage {
   std::shared_ptr<arrow::Buffer> body;      // each buffer of it 64-byte aligned, in the segment
 };
 
-// Which bodies were verified since they came back from disk; written once per message.
+// Which bodies were verified since they last came back from disk: for each message the count of
+// its segment's loads then. What was written in this run is good at count 0.
 class VerifiedFlags {
  public:
-  explicit VerifiedFlags(size_t messages) : flags_(messages) {}
-  bool Get(size_t i) const { return flags_[i].load(std::memory_order_acquire); }
-  void Set(size_t i) { flags_[i].store(true, std::memory_order_release); }
+  explicit VerifiedFlags(size_t messages) : loads_(messages) {}
+  bool Get(size_t i, uint32_t loads) const {
+    return loads_[i].load(std::memory_order_acquire) == loads;
+  }
+  void Set(size_t i, uint32_t loads) { loads_[i].store(loads, std::memory_order_release); }
 
  private:
-  std::vector<std::atomic<bool>> flags_;
+  std::vector<std::atomic<uint32_t>> loads_;
 };
 
 // Immutable and thread-safe.
@@ -49,17 +52,22 @@ struct Partition {
   std::shared_ptr<arrow::Schema> schema;
   std::vector<StoredMessage> messages;        // in stream order, dictionaries before their users
   std::vector<segment::SegmentRef> segments;  // where they lie
-  std::shared_ptr<VerifiedFlags> verified;    // null: written, and so verified, in this run
+  std::shared_ptr<VerifiedFlags> verified;    // null until the attempt is whole
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
   // DATA_LOSS names the partition where the bytes are not those that were written.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Decode(size_t i) const;
-  // Verifies messages[i] unless that was done before. For those that send it as it is.
+  // Brings messages[i] into memory, and verifies it unless that was done since it came back from
+  // disk. For those that send it as it is. DATA_LOSS as Decode().
   arrow::Status Verify(size_t i) const;
   // The dictionary messages that messages[i] needs, in stream order: the latest of every id.
   arrow::Result<std::vector<size_t>> DictionariesFor(size_t i) const;
   // Index of the record batch that holds `row` (0 <= row < rows).
   size_t FindBatch(int64_t row) const;
+
+ private:
+  // Starts reading the segment behind `current`, which messages[i] lies in.
+  void ReadAhead(size_t i, const segment::Segment* current) const;
 };
 
 }  // namespace flightbridge::feed

@@ -33,6 +33,7 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
       batches += message.is_dictionary ? 0 : 1;
       partition->messages.push_back(std::move(message));
     }
+    segment->Unmap();  // the headers were read, and the rest is for the readers
   }
   if (rows != hollow.rows || batches != hollow.batches) {
     return Error(Code::kDataLoss, "the journal counts ", hollow.rows, " rows in ", hollow.batches,

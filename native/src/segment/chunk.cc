@@ -13,6 +13,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 namespace flightbridge::segment {
 namespace {
@@ -20,7 +23,8 @@ namespace {
 arrow::Status Failed(int error, const std::string& what) {
   const bool full = error == ENOSPC || error == EDQUOT || error == ENOMEM || error == EFBIG;
   return Error(full ? Code::kResourceExhausted : Code::kInternal, what, ": ", std::strerror(error),
-               " (errno ", error, ")");
+               " (errno ", error, ")",
+               full ? ": make room on the disk of --data-dir, or drop a feed" : "");
 }
 
 }  // namespace
@@ -109,10 +113,49 @@ void Chunk::Discard(int64_t offset, int64_t length) {
 arrow::Status Chunk::Sync(int64_t offset, int64_t length) {
   if (in_memory() || length == 0) return {};
   const int64_t end = (offset + length + PageBytes() - 1) / PageBytes() * PageBytes();
-  if (msync(data_ + offset, static_cast<size_t>(end - offset), MS_SYNC) != 0) {
-    return Failed(errno, "cannot write segment file '" + path_ + "' to disk");
+  int error = write_error_.load(std::memory_order_acquire);
+  if (error == 0 && msync(data_ + offset, static_cast<size_t>(end - offset), MS_SYNC) != 0) {
+    error = errno;
   }
-  return {};
+  if (error == 0) return {};
+  return Failed(error, "cannot write segment file '" + path_ + "' to disk");
+}
+
+void Chunk::StartWriting(int64_t offset, int64_t length) {
+  sync_file_range(fd_, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
+void Chunk::Evict(int64_t offset, int64_t length) {
+  Unmap(offset, length);  // hands the dirty marks of the pages on to the file
+  if (sync_file_range(
+          fd_, offset, length,
+          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) != 0 &&
+      (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
+    // The system tells this once: whoever syncs later must hear of it.
+    int none = 0;
+    write_error_.compare_exchange_strong(none, errno);
+  }
+  posix_fadvise(fd_, offset, length, POSIX_FADV_DONTNEED);
+}
+
+void Chunk::Unmap(int64_t offset, int64_t length) {
+  madvise(data_ + offset, static_cast<size_t>(length), MADV_DONTNEED);
+}
+
+void Chunk::ReadAhead(int64_t offset, int64_t length) {
+  madvise(data_ + offset, static_cast<size_t>(length), MADV_WILLNEED);
+}
+
+arrow::Status Chunk::Load(int64_t offset, int64_t length) {
+  ReadAhead(offset, length);
+  if (madvise(data_ + offset, static_cast<size_t>(length), MADV_POPULATE_READ) == 0) return {};
+  const int error = errno;
+  if (error == EINVAL) return {};  // an older kernel: the pages come one by one
+  if (error == EFAULT || error == EIO || error == EHWPOISON) {
+    return Error(Code::kDataLoss, "segment file '", path_, "' cannot be read at offset ", offset,
+                 " (", length, " bytes): it was cut short, or the disk fails");
+  }
+  return Failed(error, "cannot read segment file '" + path_ + "'");
 }
 
 }  // namespace flightbridge::segment

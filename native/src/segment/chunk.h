@@ -1,6 +1,7 @@
 // One shared mapping that segments are cut from: a memfd or a file. Private to segment/.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -36,7 +37,19 @@ class Chunk {
   arrow::Status Populate(int64_t offset, int64_t length);
   // Gives memory or disk blocks of the range back; it reads as zeros until populated again.
   void Discard(int64_t offset, int64_t length);
+  // Makes the range durable; a no-op in memory. Fails for good once the disk has lost a page.
   arrow::Status Sync(int64_t offset, int64_t length);
+
+  // Files only. Starts writing the range to disk, without waiting.
+  void StartWriting(int64_t offset, int64_t length);
+  // Files only. Writes the range to disk and lets its pages go, mapped and cached ones.
+  void Evict(int64_t offset, int64_t length);
+  // Files only. Unmaps the range; what is cached of it stays with the system.
+  void Unmap(int64_t offset, int64_t length);
+  // Files only. Starts reading the range from disk, without waiting.
+  void ReadAhead(int64_t offset, int64_t length);
+  // Files only. Reads and maps the range. DATA_LOSS where the file is no longer whole.
+  arrow::Status Load(int64_t offset, int64_t length);
 
   ExtentMap free;
 
@@ -51,6 +64,7 @@ class Chunk {
   int fd_;
   uint8_t* data_;
   int64_t size_;
+  std::atomic<int> write_error_{0};  // the first errno of a write to disk that nobody waited for
 };
 
 int64_t PageBytes();

@@ -3,7 +3,9 @@
 // segment starts at a multiple of 64 bytes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +24,7 @@ constexpr int64_t RoundUp(int64_t bytes, int64_t to = kAlignment) {
 }
 
 class Chunk;
+class Resident;
 class SegmentStore;
 
 // Where a segment lies: enough to find it again in the data directory.
@@ -38,7 +41,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
  public:
   // Made by SegmentStore only.
   Segment(std::shared_ptr<SegmentStore> store, std::shared_ptr<Chunk> chunk, int64_t offset,
-          int64_t capacity);
+          int64_t capacity, std::shared_ptr<Resident> resident);
   ~Segment();
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
@@ -52,10 +55,22 @@ class Segment : public std::enable_shared_from_this<Segment> {
   uint8_t* Allocate(int64_t bytes);
   // A view of [offset, offset + length) that keeps this segment alive.
   std::shared_ptr<arrow::Buffer> Slice(int64_t offset, int64_t length);
-  // Gives back the pages behind the last byte appended: nothing more can be appended.
+  // Gives back the pages behind the last byte appended: nothing more can be appended. Starts
+  // writing those of a file to disk.
   void Trim();
   // Makes everything appended so far durable. A no-op for segments in memory.
   arrow::Status Sync();
+
+  // Call before bytes of it are read: keeps the memory that file segments take inside its limit,
+  // and reads them from the file where they are not in memory. DATA_LOSS where the file is no
+  // longer whole. Costs next to nothing otherwise, or for a segment in memory.
+  arrow::Status Touch();
+  // Says that it will be read soon.
+  void ReadAhead();
+  // Its pages were read once and are not needed for now.
+  void Unmap();
+  // How often its bytes came back from disk: 0 while they are those that were written.
+  uint32_t loads() const;
 
  private:
   friend class SegmentStoreImpl;
@@ -66,12 +81,26 @@ class Segment : public std::enable_shared_from_this<Segment> {
   int64_t capacity_;
   int64_t used_ = 0;
   uint8_t* data_;
+  std::shared_ptr<Resident> resident_;  // null: in memory for good
 };
 
+// The segment that a buffer made by Segment::Slice() lies in; null for any other buffer.
+Segment* SegmentOf(const arrow::Buffer& slice);
+
 struct SegmentStoreOptions {
+  static constexpr int64_t kNoSpillLimit = -1;
+
   std::string data_dir;              // empty: memory
   int64_t segment_bytes = 64 << 20;  // of a chunk; a larger message gets a chunk of its own
   int64_t memory_limit_bytes = 1 << 30;
+  int64_t spill_limit_bytes = kNoSpillLimit;  // on disk; only the disk limits it by default
+};
+
+// How long an allocation waits for room.
+struct Patience {
+  std::chrono::milliseconds limit{0};
+  // Asked now and then while waiting, if given: an error ends the wait and is returned.
+  std::function<arrow::Status()> interrupted;
 };
 
 // Creates, recycles and accounts for segments. Thread-safe; segments hold it by shared_ptr.
@@ -81,9 +110,13 @@ class SegmentStore : public std::enable_shared_from_this<SegmentStore> {
   static arrow::Result<std::shared_ptr<SegmentStore>> Open(const SegmentStoreOptions& options);
   virtual ~SegmentStore() = default;
 
-  // A segment with room for at least `min_bytes`, for `want_bytes` where there is room.
-  // RESOURCE_EXHAUSTED when the budget (memory) or the disk (data directory) has no room.
-  virtual arrow::Result<std::shared_ptr<Segment>> New(int64_t min_bytes, int64_t want_bytes) = 0;
+  // A segment with room for at least `min_bytes`, for `want_bytes` where there is room. Without
+  // room it waits, as long as `patience` says, until some is freed. RESOURCE_EXHAUSTED then says
+  // whether memory, the spill limit or the disk itself is full; UNAVAILABLE once StopWaiting().
+  virtual arrow::Result<std::shared_ptr<Segment>> New(int64_t min_bytes, int64_t want_bytes,
+                                                      const Patience& patience = {}) = 0;
+  // Ends every wait for room, now and later.
+  virtual void StopWaiting() = 0;
   // Maps a segment that an earlier run of the server left in the data directory. DATA_LOSS names
   // the file that is missing or too short.
   virtual arrow::Result<std::shared_ptr<Segment>> Reopen(const SegmentRef& ref) = 0;
@@ -95,11 +128,21 @@ class SegmentStore : public std::enable_shared_from_this<SegmentStore> {
   // Gives up every pooled page.
   virtual void ReleasePool() = 0;
 
+  // What is held in memory: with a data directory, the pages of segments that were touched lately.
   virtual const Budget& budget() const = 0;
+  // What is held on disk; its limit is 0 without a data directory.
+  virtual const Budget& disk_budget() const = 0;
 
  private:
   friend class Segment;
-  virtual void Free(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length) = 0;
+  // Takes the pages behind a segment's new length.
+  virtual void Cut(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length,
+                   int64_t keep, Resident* resident) = 0;
+  // Takes all of a segment's pages.
+  virtual void Free(const std::shared_ptr<Chunk>& chunk, int64_t offset, int64_t length,
+                    Resident* resident) = 0;
+  // Brings a file segment's pages into memory, others out of it.
+  virtual arrow::Status Load(Chunk* chunk, int64_t offset, Resident* resident) = 0;
 };
 
 }  // namespace flightbridge::segment

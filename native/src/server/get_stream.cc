@@ -79,6 +79,7 @@ class GetStream final : public arrow::flight::FlightDataStream {
     }
     const feed::StoredMessage& message = range.partition->messages[message_];
     if (message.is_dictionary) {
+      ARROW_RETURN_NOT_OK(range.partition->Verify(message_));
       if (stored_) ready_.push_back(Stored(message, nullptr));
       ++message_;
       return arrow::Status::OK();
@@ -100,6 +101,7 @@ class GetStream final : public arrow::flight::FlightDataStream {
     const int64_t end = std::min(range.end, message.row_begin + message.rows);
     const bool whole = end - begin == message.rows;
     if (whole && stored_) {
+      ARROW_RETURN_NOT_OK(range.partition->Verify(message_));
       ready_.push_back(Stored(message, Mark(range, begin, message.crc32c)));
       return arrow::Status::OK();
     }

@@ -51,7 +51,9 @@ arrow::Status PutByCommand(const PutStreams& streams) {
   ARROW_ASSIGN_OR_RAISE(const auto command, ParseCommand(streams.reader->descriptor().cmd));
   ARROW_RETURN_NOT_OK(Authorize(streams.caller, Scope::kWrite, command.feed));
   ARROW_ASSIGN_OR_RAISE(const auto schema, streams.Schema());
-  ARROW_ASSIGN_OR_RAISE(auto attempt, streams.state->store->OpenAttempt(command, schema));
+  ARROW_ASSIGN_OR_RAISE(auto attempt, streams.state->store->OpenAttempt(command, schema, [&] {
+    return streams.CheckConnected();
+  }));
 
   AppendThread append(streams.state, attempt.get());
   for (uint64_t expected = 0;; ++expected) {

@@ -115,7 +115,8 @@ arrow::Status PutByPath(const PutStreams& streams) {
 
   JobGuard job(store, begin.feed, begin.job_id);
   const proto::PutCommand command{.feed = begin.feed, .job_id = begin.job_id};
-  ARROW_ASSIGN_OR_RAISE(auto attempt, store->OpenAttempt(command, schema));
+  ARROW_ASSIGN_OR_RAISE(
+      auto attempt, store->OpenAttempt(command, schema, [&] { return streams.CheckConnected(); }));
   EchoWriter echo(streams.writer);
   arrow::Status received =
       ForEachMessage(streams, [&](const arrow::flight::FlightStreamChunk& chunk) -> arrow::Status {

@@ -34,6 +34,10 @@ arrow::Status CheckOptions(const ServerOptions& options) {
     return Error(Code::kInvalidArgument, "memory_limit_bytes is ", options.memory_limit_bytes,
                  ": it must be positive");
   }
+  if (options.put_wait.count() < 0 || options.put_wait > std::chrono::hours(24)) {
+    return Error(Code::kInvalidArgument, "put_wait is ", options.put_wait.count(),
+                 " ms: it must be 0 to a day");
+  }
   // Flight cannot send a record batch of 2 GiB or more.
   constexpr int64_t kMost = (int64_t{2} << 30) - (1 << 20);
   if (options.max_batch_bytes <= 0 || options.max_batch_bytes > kMost) {
@@ -52,6 +56,9 @@ proto::ServerStatus ServiceState::Status() const {
   status.version = FB_VERSION;
   status.memory_limit_bytes = store->budget().limit_bytes();
   status.memory_used_bytes = store->budget().used_bytes();
+  const segment::Budget& disk = store->disk_budget();
+  status.disk_limit_bytes = disk.unlimited() ? -1 : disk.limit_bytes();
+  status.disk_used_bytes = disk.used_bytes();
   status.feeds = static_cast<int64_t>(
       std::ranges::count(store->List(), proto::FeedState::kCommitted, &proto::FeedInfo::state));
   status.open_puts = open_puts.load(std::memory_order_relaxed);
@@ -113,6 +120,8 @@ class Server::Impl {
     feed::FeedStoreOptions store;
     store.segments.data_dir = options.data_dir;
     store.segments.memory_limit_bytes = options.memory_limit_bytes;
+    store.segments.spill_limit_bytes = options.spill_limit_bytes;
+    store.put_wait = options.put_wait;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
     state->data_dir = options.data_dir;
     state->max_batch_bytes = options.max_batch_bytes;
@@ -153,6 +162,7 @@ class Server::Impl {
     const std::lock_guard stopping(stop_mutex_);  // a second caller returns when the server is down
     if (service_ == nullptr) return arrow::Status::OK();
     feed::UnregisterLocal(uri_);
+    state_->store->StopWaiting();
     const auto deadline =
         std::chrono::system_clock::now() + std::max(grace, std::chrono::milliseconds(0));
     arrow::Status status = service_->Shutdown(&deadline);
