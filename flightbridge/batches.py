@@ -19,6 +19,7 @@ over ``BatchReader.next_native().columns``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, overload
@@ -119,6 +120,10 @@ def read(
     slabs: int | None = None,
     timeout_s: float | None = None,
     token: str | None = None,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_client_cert: str | os.PathLike[str] | None = None,
+    tls_client_key: str | os.PathLike[str] | None = None,
+    tls_override_hostname: str | None = None,
     force_flight: bool = False,
     position: bytes | None = None,
     policy: str | None = None,
@@ -127,7 +132,7 @@ def read(
     """Opens a committed feed for reading.
 
     Args:
-        uri: The server, ``grpc://HOST:PORT``.
+        uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``.
         feed: The feed's name.
         batch_size: Rows of a batch.
         columns: Columns to read, in this order; ``None``: all.
@@ -147,6 +152,12 @@ def read(
         timeout_s: Deadline of every call, in seconds; by default 60.
         token: Sent as ``authorization: Bearer ...``; ``None``: the environment variable
             ``FLIGHTBRIDGE_TOKEN``, where it is set.
+        tls_ca: For ``grpc+tls://``: PEM file of the CAs that may have signed the server's
+            certificate; by default ``FLIGHTBRIDGE_TLS_CA``, else the system's list.
+        tls_client_cert: PEM file of this client's certificate, for a server that asks for one; by
+            default ``FLIGHTBRIDGE_TLS_CLIENT_CERT``.
+        tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
+        tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         force_flight: Use the socket even where the server is in this process.
         position: What :meth:`BatchReader.position` returned, here or in another process, to
             continue at the exact next row. The batch size may differ.
@@ -194,6 +205,10 @@ def read(
         slabs=slabs,
         timeout_s=timeout_s,
         token=token,
+        tls_ca=tls_ca,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+        tls_override_hostname=tls_override_hostname,
         force_flight=force_flight,
         policy=policy,
         uneven=uneven,

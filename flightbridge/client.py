@@ -12,6 +12,7 @@ A client whose server runs in the same process does not use a socket (unless ``f
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from flightbridge.credentials import token_or_default
+from flightbridge.credentials import resolve
 from flightbridge.descriptions import (
     AttemptRef,
     BeginWriteResult,
@@ -134,15 +135,25 @@ class Client:
         uri: str,
         *,
         token: str | None = None,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_client_cert: str | os.PathLike[str] | None = None,
+        tls_client_key: str | os.PathLike[str] | None = None,
+        tls_override_hostname: str | None = None,
         timeout_s: float = 60.0,
         force_flight: bool = False,
     ) -> None:
         from flightbridge._native._client import NativeClient
 
         self.uri = uri
-        self._native: NativeClient = NativeClient(
-            uri, token_or_default(token), timeout_s, force_flight
+        credentials = resolve(
+            uri,
+            token=token,
+            tls_ca=tls_ca,
+            tls_client_cert=tls_client_cert,
+            tls_client_key=tls_client_key,
+            tls_override_hostname=tls_override_hostname,
         )
+        self._native: NativeClient = NativeClient(uri, credentials, timeout_s, force_flight)
 
     # ---- feeds ----------------------------------------------------------------------------
 
@@ -378,24 +389,43 @@ def connect(
     uri: str,
     *,
     token: str | None = None,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_client_cert: str | os.PathLike[str] | None = None,
+    tls_client_key: str | os.PathLike[str] | None = None,
+    tls_override_hostname: str | None = None,
     timeout_s: float = 60.0,
     force_flight: bool = False,
 ) -> Client:
     """Connects to a server.
 
     Args:
-        uri: ``grpc://HOST:PORT``.
+        uri: ``grpc://HOST:PORT``, or ``grpc+tls://HOST:PORT`` for a server with TLS.
         token: Sent as ``authorization: Bearer`` with every call; by default the environment
             variable ``FLIGHTBRIDGE_TOKEN``, where it is set.
+        tls_ca: For ``grpc+tls://``: PEM file of the CAs that may have signed the server's
+            certificate; by default ``FLIGHTBRIDGE_TLS_CA``, else the system's list.
+        tls_client_cert: PEM file of this client's certificate, for a server that asks for one; by
+            default ``FLIGHTBRIDGE_TLS_CLIENT_CERT``.
+        tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
+        tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         timeout_s: Deadline in seconds of connecting, of every call, and of every wait in a stream.
         force_flight: Use the socket even where the server runs in this process.
 
     Raises:
-        InvalidArgumentError: The URI or a setting is malformed.
+        InvalidArgumentError: The URI, a setting or a TLS file is malformed.
         ServerUnavailableError: No server answers at the URI.
         UnauthenticatedError: The server wants a token, or another one.
     """
-    return Client(uri, token=token, timeout_s=timeout_s, force_flight=force_flight)
+    return Client(
+        uri,
+        token=token,
+        tls_ca=tls_ca,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+        tls_override_hostname=tls_override_hostname,
+        timeout_s=timeout_s,
+        force_flight=force_flight,
+    )
 
 
 def _mode_number(mode: str) -> int:

@@ -26,7 +26,7 @@ _UNITS = {
     "t": 2**40,
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
-_URI = re.compile(r"grpc(?:\+tcp)?://(\[[0-9a-fA-F:.]+\]|[^/:\s\[\]]+):(\d{1,5})/?")
+_URI = re.compile(r"grpc(?:\+tcp|\+tls)?://(\[[0-9a-fA-F:.]+\]|[^/:\s\[\]]+):(\d{1,5})/?")
 
 
 def parse_bytes(value: int | str, name: str = "size") -> int:
@@ -73,7 +73,9 @@ def format_bytes(size: int | float) -> str:
 
 
 def parse_uri(uri: str, name: str = "uri") -> tuple[str, int]:
-    """Host and port of ``grpc://HOST:PORT``; an IPv6 host is written in brackets.
+    """Host and port of a server's address; an IPv6 host is written in brackets.
+
+    The address is ``grpc://HOST:PORT``, or ``grpc+tls://HOST:PORT`` for a server with TLS.
 
     Raises:
         InvalidArgumentError: The text is not such a URI, or the port is outside 1..65535.
@@ -82,7 +84,7 @@ def parse_uri(uri: str, name: str = "uri") -> tuple[str, int]:
     if match is None:
         raise InvalidArgumentError(
             f"{name}={uri!r} is not a server address: write grpc://HOST:PORT, "
-            "such as grpc://127.0.0.1:8815"
+            "such as grpc://127.0.0.1:8815, or grpc+tls://HOST:PORT for a server with TLS"
         )
     port = int(match.group(2))
     if not 1 <= port <= 65535:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -47,6 +48,14 @@ class _Coordinator(coordinator_pb2_grpc.CoordinatorServicer):  # type: ignore[mi
         return response
 
 
+def _credentials(cert: str, key: str, client_ca: str) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(Path(key).read_bytes(), Path(cert).read_bytes())],
+        root_certificates=Path(client_ca).read_bytes() if client_ca else None,
+        require_client_auth=bool(client_ca),
+    )
+
+
 class ControlServer:
     """Serves health and status until stopped. Thread-safe; no call blocks but :meth:`stop`.
 
@@ -56,6 +65,8 @@ class ControlServer:
         status: Gives an encoded ``flightbridge.v1.ServerStatus`` for the value of an
             ``authorization`` header, or raises what the caller is to be told.
         feeds: Gives encoded ``flightbridge.v1.FeedInfo`` messages, likewise.
+
+        tls: Paths of certificate, key and client CA, as the Flight port has them; empty without.
 
     Raises:
         FailedPreconditionError: The port is in use.
@@ -68,6 +79,7 @@ class ControlServer:
         *,
         status: Callable[[str], bytes],
         feeds: Callable[[str], list[bytes]],
+        tls: tuple[str, str, str] = ("", "", ""),
     ) -> None:
         self._health = health.HealthServicer()
         self._server = grpc.server(
@@ -81,13 +93,18 @@ class ControlServer:
         )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(address)
+            self.port: int = (
+                self._server.add_secure_port(address, _credentials(*tls))
+                if tls[0]
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError as error:
             raise FailedPreconditionError(
                 f"control port {address} cannot be opened, most likely because it is in use: "
                 "choose another one (--control-port 0 picks a free one)"
             ) from error
-        self.uri = "grpc://" + address.rpartition(":")[0] + f":{self.port}"
+        scheme = "grpc+tls" if tls[0] else "grpc"
+        self.uri = f"{scheme}://{address.rpartition(':')[0]}:{self.port}"
         self._server.start()
         self._set(_SERVING)
 

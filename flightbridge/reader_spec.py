@@ -7,11 +7,12 @@ setting means the same and fails with the same words everywhere.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable
 from typing import SupportsIndex
 
 from flightbridge.config import parse_bytes, parse_uri
-from flightbridge.credentials import token_or_default
+from flightbridge.credentials import resolve
 from flightbridge.errors import InvalidArgumentError
 from flightbridge.v1 import commands_pb2
 
@@ -55,6 +56,10 @@ def make_spec(
     slabs: int | None = None,
     timeout_s: float | None = None,
     token: str | None = None,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_client_cert: str | os.PathLike[str] | None = None,
+    tls_client_key: str | os.PathLike[str] | None = None,
+    tls_override_hostname: str | None = None,
     fingerprint: int = 0,
     force_flight: bool = False,
     policy: str | None = None,
@@ -63,7 +68,7 @@ def make_spec(
     """A checked ``ReaderSpec``.
 
     Args:
-        uri: The server, ``grpc://HOST:PORT``.
+        uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``.
         feed: The feed's name.
         batch_size: Rows of a batch, from 1 to ``MAX_BATCH_ROWS``.
         columns: Columns to read, in output order. ``None``: all, in the feed's order.
@@ -81,6 +86,12 @@ def make_spec(
         timeout_s: Deadline of every call, in seconds.
         token: Sent as ``authorization: Bearer ...``; ``None``: the environment variable
             ``FLIGHTBRIDGE_TOKEN``, where it is set.
+        tls_ca: For ``grpc+tls://``: PEM file of the CAs that may have signed the server's
+            certificate; by default ``FLIGHTBRIDGE_TLS_CA``, else the system's list.
+        tls_client_cert: PEM file of this client's certificate, for a server that asks for one; by
+            default ``FLIGHTBRIDGE_TLS_CLIENT_CERT``.
+        tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
+        tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         fingerprint: Of the feed as it was when the dataset was made; 0 is not checked.
         force_flight: Never use the in-process path.
         policy: How readers share the feed, a key of ``POLICIES``; ``None`` is ``"static"``.
@@ -120,7 +131,19 @@ def make_spec(
         spec.slabs = _integer("slabs", slabs, 1, 1024)
     if timeout_s is not None:
         spec.timeout_s = _seconds("timeout_s", timeout_s)
-    spec.token = token_or_default(token)
+    credentials = resolve(
+        uri,
+        token=token,
+        tls_ca=tls_ca,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+        tls_override_hostname=tls_override_hostname,
+    )
+    spec.token = credentials.token
+    spec.tls_ca = credentials.tls_ca
+    spec.tls_client_cert = credentials.tls_client_cert
+    spec.tls_client_key = credentials.tls_client_key
+    spec.tls_override_hostname = credentials.tls_override_hostname
     return spec
 
 

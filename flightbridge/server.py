@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from flightbridge import tls as tls_files
 from flightbridge._native._server import NativeServer
 from flightbridge.config import parse_bytes
 from flightbridge.control import ControlServer
@@ -34,7 +35,8 @@ class Server:
     child has no server: there, every copy of this object does nothing.
 
     Args:
-        host: Address to listen on. One that other machines can reach needs ``insecure=True``.
+        host: Address to listen on. One that other machines can reach needs TLS and tokens, or
+            ``insecure=True``.
         port: Port to listen on; 0 picks a free one.
         data_dir: Directory in which feeds outlive the server; made if it is missing. None keeps
             feeds in memory.
@@ -50,13 +52,19 @@ class Server:
         token_file: File with the tokens that callers need and what each may do, read again when
             it changes (docs/operations.md has its format). None: whoever can connect may do
             everything. Clients in this process need no token.
-        insecure: Allow a host that other machines can reach, without TLS.
+        tls_cert: PEM file with the server's certificate chain. With it and its key the server
+            speaks TLS and nothing else, on the control port, too.
+        tls_key: PEM file with the certificate's key, unencrypted.
+        tls_client_ca: PEM file of the CAs that must have signed every client's certificate; None
+            asks clients for none.
+        insecure: Allow a host that other machines can reach, without TLS or without tokens.
 
     Raises:
         InvalidArgumentError: A setting is outside what is allowed, or the host is not this
             machine's.
         FailedPreconditionError: The port is in use, or the data directory is another server's.
-        PermissionDeniedError: The host is not loopback and ``insecure`` is not set.
+        PermissionDeniedError: The host is not loopback, TLS or tokens are missing, and ``insecure``
+            is not set.
     """
 
     def __init__(
@@ -71,6 +79,9 @@ class Server:
         max_batch_bytes: int | str = "256MiB",
         control_port: int | None = None,
         token_file: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        tls_client_ca: str | os.PathLike[str] | None = None,
         insecure: bool = False,
     ) -> None:
         self._pid = os.getpid()
@@ -80,6 +91,8 @@ class Server:
             raise InvalidArgumentError(
                 f"host={host!r} is not a host: give a name or address, such as '127.0.0.1'"
             )
+        tls = (_absolute(tls_cert), _absolute(tls_key), _absolute(tls_client_ca))
+        _check_tls(*tls)
         self._native = NativeServer(
             host,
             _check_port("port", port),
@@ -89,6 +102,7 @@ class Server:
             _wait_ms("put_wait_s", put_wait_s),
             parse_bytes(max_batch_bytes, "max_batch_bytes"),
             _absolute(token_file),
+            tls,
             bool(insecure),
         )
         self._stopped = False
@@ -99,6 +113,7 @@ class Server:
                     _check_port("control_port", control_port),
                     status=self._native.status_for,
                     feeds=self._native.feeds_for,
+                    tls=tls,
                 )
             except BaseException:
                 self.stop(grace_s=0)
@@ -117,12 +132,12 @@ class Server:
 
     @property
     def uri(self) -> str:
-        """``grpc://HOST:PORT``."""
+        """``grpc://HOST:PORT``; ``grpc+tls://`` with TLS."""
         return self._native.uri
 
     @property
     def control_uri(self) -> str | None:
-        """``grpc://HOST:PORT`` of the control port; None without one."""
+        """As :attr:`uri`, of the control port; None without one."""
         return None if self._control is None else self._control.uri
 
     def status(self) -> ServerStatus:
@@ -183,6 +198,13 @@ class Server:
 
 def _absolute(path: str | os.PathLike[str] | None) -> str:
     return "" if path is None else str(Path(os.fsdecode(path)).absolute())
+
+
+def _check_tls(cert: str, key: str, client_ca: str) -> None:
+    if cert and key:  # the core says what is missing otherwise
+        tls_files.check_pair("tls_cert", cert, "tls_key", key)
+    if client_ca:
+        tls_files.check_certificates("tls_client_ca", client_ca)
 
 
 def _check_port(name: str, port: int) -> int:

@@ -9,6 +9,7 @@ class NativeServer:
         put_wait_ms: int,
         max_batch_bytes: int,
         token_file: str,
+        tls: tuple[str, str, str],
         insecure: bool,
     ) -> None: ...
     @property

@@ -31,6 +31,9 @@ class ServeOptions:
     put_wait: float
     max_batch_bytes: int
     token_file: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    tls_client_ca: str | None
     ready_file: str | None
     control_port: int
     grace: float
@@ -52,6 +55,7 @@ def serve(**values: object) -> None:
     Examples:
       flightbridge serve
       flightbridge serve --port 0 --ready-file /run/flightbridge.uri
+      flightbridge serve --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --token-file tokens
       flightbridge serve --host 0.0.0.0 --insecure --data-dir /data --memory-limit 16GiB
     """  # noqa: D301 (click reads the backspace)
     run(ServeOptions(**values))  # type: ignore[arg-type]
@@ -95,6 +99,9 @@ def _start(options: ServeOptions) -> Server:
             max_batch_bytes=options.max_batch_bytes,
             control_port=None if options.control_port < 0 else options.control_port,
             token_file=options.token_file,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
+            tls_client_ca=options.tls_client_ca,
             insecure=options.insecure,
         )
     except PermissionDeniedError as error:
@@ -107,8 +114,10 @@ def _start(options: ServeOptions) -> Server:
         options.data_dir or "memory (they end with this process: set --data-dir to keep them)",
         bridge.control_uri or "off",
     )
-    if options.insecure:
-        log.warning("--insecure: no TLS and no token; whoever reaches %s has it all", bridge.uri)
+    if options.insecure and options.token_file is None:
+        log.warning("--insecure: no token; whoever reaches %s has it all", bridge.uri)
+    elif options.insecure and options.tls_cert is None:
+        log.warning("--insecure: no TLS; whoever sees the way to %s can read tokens", bridge.uri)
     return bridge
 
 

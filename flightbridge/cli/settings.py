@@ -101,7 +101,7 @@ SERVE: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVE_HOST",
         "127.0.0.1",
         "address",
-        "Address to listen on. Anything but loopback needs --insecure.",
+        "Address to listen on. Anything but loopback needs TLS and a token file, or --insecure.",
     ),
     Setting(
         "--port",
@@ -162,6 +162,27 @@ SERVE: tuple[Setting, ...] = (
         "Without it whoever can connect may do everything.",
     ),
     Setting(
+        "--tls-cert",
+        "FLIGHTBRIDGE_SERVE_TLS_CERT",
+        "none",
+        "path",
+        "PEM file with the server's certificate chain: the server then speaks TLS only.",
+    ),
+    Setting(
+        "--tls-key",
+        "FLIGHTBRIDGE_SERVE_TLS_KEY",
+        "none",
+        "path",
+        "PEM file with the key of --tls-cert, unencrypted.",
+    ),
+    Setting(
+        "--tls-client-ca",
+        "FLIGHTBRIDGE_SERVE_TLS_CLIENT_CA",
+        "none",
+        "path",
+        "PEM file of the CAs that must have signed every client's certificate.",
+    ),
+    Setting(
         "--ready-file",
         "FLIGHTBRIDGE_SERVE_READY_FILE",
         "none",
@@ -199,8 +220,8 @@ SERVE: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVE_INSECURE",
         "off",
         "flag",
-        "Listen beyond loopback without TLS and token: whoever reaches the port can read, write "
-        "and drop every feed.",
+        "Listen beyond loopback without TLS or without tokens: whoever reaches the port can read, "
+        "write and drop every feed.",
         bool,
     ),
 )
@@ -215,6 +236,27 @@ CREDENTIALS: tuple[Setting, ...] = (
         "File that holds the token to send and nothing else; FLIGHTBRIDGE_TOKEN is the token "
         "itself.",
     ),
+    Setting(
+        "--tls-ca",
+        "FLIGHTBRIDGE_TLS_CA",
+        "none",
+        "path",
+        "PEM file of the CAs that may have signed the server's certificate; default: the system's.",
+    ),
+    Setting(
+        "--tls-client-cert",
+        "FLIGHTBRIDGE_TLS_CLIENT_CERT",
+        "none",
+        "path",
+        "PEM file of the certificate to show to a server that asks for one.",
+    ),
+    Setting(
+        "--tls-client-key",
+        "FLIGHTBRIDGE_TLS_CLIENT_KEY",
+        "none",
+        "path",
+        "PEM file of its key, unencrypted.",
+    ),
 )
 
 CLIENT: tuple[Setting, ...] = (
@@ -223,7 +265,7 @@ CLIENT: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVER",
         f"grpc://127.0.0.1:{DEFAULT_PORT}",
         "URI",
-        "The server, grpc://HOST:PORT.",
+        "The server, grpc://HOST:PORT or grpc+tls://HOST:PORT.",
     ),
     Setting(
         "--timeout",

@@ -5,6 +5,9 @@
 | `uri`     | the bridge, `grpc://HOST:PORT`                      | required      |
 | `feed`    | the feed to write                                   | required      |
 | `token`   | the bearer token, where the bridge asks for one     | driver's `FLIGHTBRIDGE_TOKEN` |
+| `tls_ca`  | PEM file of the CAs of a `grpc+tls://` bridge       | `FLIGHTBRIDGE_TLS_CA` |
+| `tls_client_cert`, `tls_client_key` | PEM files, where the bridge asks for a certificate | \
+`FLIGHTBRIDGE_TLS_CLIENT_CERT`, `_KEY` |
 | `timeout` | seconds that one call to the bridge may take        | 60            |
 | `mode`    | set by `save()`; not for users                      | `errorifexists` |
 """
@@ -14,16 +17,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flightbridge.config import parse_uri
 from flightbridge.credentials import token_or_default
 from flightbridge.errors import InvalidArgumentError
 
+if TYPE_CHECKING:
+    from flightbridge.client import Client
+
 FORMAT = "flightbridge"
 MODES = ("errorifexists", "append", "overwrite", "ignore")
 DEFAULT_TIMEOUT_S = 60.0
-_KNOWN = ("uri", "feed", "token", "timeout")
+_TLS = ("tls_ca", "tls_client_cert", "tls_client_key")
+_KNOWN = ("uri", "feed", "token", "timeout", *_TLS)
 _MODE = "mode"
 
 
@@ -36,6 +43,22 @@ class WriteOptions:
     mode: str
     token: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    tls_ca: str | None = None
+    tls_client_cert: str | None = None
+    tls_client_key: str | None = None
+
+    def connect(self) -> Client:
+        """A new connection to the bridge, in the process that asks for it."""
+        from flightbridge.client import connect
+
+        return connect(
+            self.uri,
+            token=self.token,
+            tls_ca=self.tls_ca,
+            tls_client_cert=self.tls_client_cert,
+            tls_client_key=self.tls_client_key,
+            timeout_s=self.timeout_s,
+        )
 
     def __repr__(self) -> str:  # a token never reaches a log
         token = "None" if self.token is None else "'***'"
@@ -84,6 +107,7 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
         # The driver's environment counts: executors get what it chose.
         token=str(given["token"]) if "token" in given else token_or_default(None) or None,
         timeout_s=_seconds(given.get("timeout", DEFAULT_TIMEOUT_S)),
+        **{name: str(given[name]) for name in _TLS if name in given},
     )
 
 

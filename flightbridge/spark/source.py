@@ -100,9 +100,7 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
             client.abort_write(self.options.feed, self.job_id)
 
     def _client(self) -> Client:
-        from flightbridge.client import connect
-
-        return connect(self.options.uri, token=self.options.token, timeout_s=self.options.timeout_s)
+        return self.options.connect()
 
 
 class FlightBridgeDataSource(DataSource):  # type: ignore[misc]

@@ -42,7 +42,9 @@ def write(
             (an existing feed is left alone and returned).
         token: Bearer token, where the bridge asks for one.
         partitions: Repartition to this many first (a shuffle); None keeps the DataFrame's.
-        **options: More options of the format: ``timeout``, seconds for one call to the bridge.
+        **options: More options of the format: ``timeout``, seconds for one call to the bridge;
+            ``tls_ca``, ``tls_client_cert`` and ``tls_client_key``, PEM files that driver and
+            executors find under the same path.
 
     Returns:
         The feed as committed: rows, bytes, partitions.
@@ -56,7 +58,6 @@ def write(
         FailedPreconditionError: pyspark is missing, or Spark's workers cannot import flightbridge.
     """
     require_pyspark()
-    from flightbridge.client import connect
     from flightbridge.spark.types import arrow_schema
 
     chosen = parse_mode(mode)
@@ -65,7 +66,7 @@ def write(
     if partitions is not None:
         df = df.repartition(_count(partitions))
     arrow_schema(df.schema)
-    with connect(checked.uri, token=checked.token, timeout_s=checked.timeout_s) as client:
+    with checked.connect() as client:
         # Asked early because Spark runs every shuffle of the plan before the writer is asked;
         # what counts is the bridge's answer when the job is opened.
         if chosen in ("errorifexists", "ignore"):
@@ -121,4 +122,7 @@ def _spark_options(options: WriteOptions) -> dict[str, str]:
     found = {"uri": options.uri, "feed": options.feed, "timeout": repr(options.timeout_s)}
     if options.token is not None:
         found["token"] = options.token
+    for name in ("tls_ca", "tls_client_cert", "tls_client_key"):
+        if (path := getattr(options, name)) is not None:
+            found[name] = path
     return found

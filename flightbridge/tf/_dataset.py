@@ -39,6 +39,10 @@ def dataset(
     connections: int | None = None,
     slabs: int | None = None,
     token: str | None = None,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_client_cert: str | os.PathLike[str] | None = None,
+    tls_client_key: str | os.PathLike[str] | None = None,
+    tls_override_hostname: str | None = None,
     timeout_s: float | None = None,
     force_flight: bool = False,
     policy: str | None = None,
@@ -54,7 +58,8 @@ def dataset(
     their buffers too, unless ``tf.data.Options().experimental_symbolic_checkpoint`` is set.)
 
     Args:
-        uri: The server, ``grpc://HOST:PORT``, or a ``flightbridge.Server`` of this process.
+        uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``, or a
+            ``flightbridge.Server`` of this process.
         feed: The feed's name. It must be committed; what is committed now is what is read, and a
             feed that is replaced later is an error, never a mixture.
         batch_size: Rows per batch. The last batch of an epoch may be shorter.
@@ -77,8 +82,14 @@ def dataset(
         prefetch: Bytes of record batches read ahead, an int or text such as ``"64MiB"``.
         connections: Streams read at the same time.
         slabs: Assembled batches kept ready.
-        token: Bearer token, where the server asks for one. It becomes part of the dataset's
-            graph: do not publish a saved graph that holds it.
+        token: Bearer token, where the server asks for one; None: ``FLIGHTBRIDGE_TOKEN``. It
+            becomes part of the dataset's graph: do not publish a saved graph that holds it.
+        tls_ca: For ``grpc+tls://``: PEM file of the CAs that may have signed the server's
+            certificate; by default ``FLIGHTBRIDGE_TLS_CA``, else the system's list.
+        tls_client_cert: PEM file of this client's certificate, for a server that asks for one; by
+            default ``FLIGHTBRIDGE_TLS_CLIENT_CERT``.
+        tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
+        tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         timeout_s: Deadline in seconds of every call to the server; default 60.
         force_flight: Use the socket even where the server runs in this process.
         policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
@@ -135,6 +146,10 @@ def dataset(
         connections=connections,
         slabs=slabs,
         token=token,
+        tls_ca=tls_ca,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+        tls_override_hostname=tls_override_hostname,
         timeout_s=timeout_s,
         force_flight=force_flight,
         policy=policy,
@@ -143,7 +158,14 @@ def dataset(
     import flightbridge
 
     with flightbridge.connect(
-        address, token=token, timeout_s=timeout_s or 60.0, force_flight=force_flight
+        address,
+        token=token,
+        tls_ca=tls_ca,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+        tls_override_hostname=tls_override_hostname,
+        timeout_s=timeout_s or 60.0,
+        force_flight=force_flight,
     ) as client:
         info = client.feed(feed)
         schema = client.schema(feed)

@@ -33,9 +33,16 @@ cdef extern from "flightbridge/proto/commands.h" namespace "flightbridge::proto"
 
 
 cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
+    cdef cppclass CTlsOptions "flightbridge::TlsOptions":
+        string ca
+        string client_cert
+        string client_key
+        string override_hostname
+
     cdef cppclass CClientOptions "flightbridge::ClientOptions":
         string uri
         string token
+        CTlsOptions tls
         double timeout_s
         c_bool force_flight
 
@@ -127,12 +134,17 @@ cdef class NativeClient:
 
     cdef shared_ptr[CClient] _client
 
-    def __cinit__(self, str uri not None, str token not None, double timeout_s,
+    def __cinit__(self, str uri not None, credentials not None, double timeout_s,
                   bint force_flight):
         cdef CClientOptions options
         cdef CStatus status
         options.uri = uri.encode("utf-8", "surrogateescape")
-        options.token = token.encode("utf-8", "surrogateescape")
+        options.token = credentials.token.encode("utf-8", "surrogateescape")
+        options.tls.ca = credentials.tls_ca.encode("utf-8", "surrogateescape")
+        options.tls.client_cert = credentials.tls_client_cert.encode("utf-8", "surrogateescape")
+        options.tls.client_key = credentials.tls_client_key.encode("utf-8", "surrogateescape")
+        options.tls.override_hostname = credentials.tls_override_hostname.encode(
+            "utf-8", "surrogateescape")
         options.timeout_s = timeout_s
         options.force_flight = force_flight
         with nogil:

@@ -66,6 +66,9 @@ cdef extern from * namespace "flightbridge" nogil:
         milliseconds put_wait
         int64_t max_batch_bytes
         string token_file
+        string tls_cert
+        string tls_key
+        string tls_client_ca
         c_bool insecure
 
     cdef cppclass CServer "flightbridge::Server":
@@ -90,7 +93,8 @@ cdef class NativeServer:
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
                   int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
-                  str token_file, bint insecure):
+                  str token_file, tls,
+                  bint insecure):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -102,6 +106,8 @@ cdef class NativeServer:
         options.put_wait = milliseconds(put_wait_ms)
         options.max_batch_bytes = max_batch_bytes
         options.token_file = token_file.encode("utf-8", "surrogateescape")
+        options.tls_cert, options.tls_key, options.tls_client_ca = [
+            path.encode("utf-8", "surrogateescape") for path in tls]
         options.insecure = insecure
         with nogil:
             started = StartServer(options, &self._server, &status)

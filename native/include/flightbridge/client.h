@@ -27,9 +27,21 @@ struct BeginWriteResult;
 enum class WriteMode : int32_t;
 }  // namespace proto
 
+// For servers at grpc+tls://. Paths of PEM files; empty ones are left out.
+struct TlsOptions {
+  std::string ca;           // who may sign the server's certificate; empty: the system's list
+  std::string client_cert;  // what a server with --tls-client-ca asks for, and its key
+  std::string client_key;
+  std::string override_hostname;  // the name to look for in the server's certificate instead
+  bool empty() const {
+    return ca.empty() && client_cert.empty() && client_key.empty() && override_hostname.empty();
+  }
+};
+
 struct ClientOptions {
-  std::string uri;            // grpc://HOST:PORT
-  std::string token;          // sent as "authorization: Bearer ..." when not empty
+  std::string uri;    // grpc://HOST:PORT or grpc+tls://HOST:PORT
+  std::string token;  // sent as "authorization: Bearer ..." when not empty
+  TlsOptions tls;
   double timeout_s = 60;      // deadline of every unary call, and of connecting
   bool force_flight = false;  // use the socket even where the server is in this process
 };

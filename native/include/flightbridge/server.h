@@ -28,7 +28,12 @@ struct ServerOptions {
   std::chrono::milliseconds put_wait{30'000};  // how long a put waits for room
   int64_t max_batch_bytes = 256 << 20;         // a larger record batch is refused
   std::string token_file;                      // who may do what; empty: no tokens, everybody may
-  bool insecure = false;                       // allow a non-loopback host without TLS
+  // Paths of PEM files. With a certificate and its key the server speaks TLS and nothing else; with
+  // client_ca it asks every client for a certificate that this CA has signed.
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  bool insecure = false;  // allow a non-loopback host without TLS and tokens
 };
 
 // Thread-safe. Start() returns once calls are served; data handlers run no Python and hold no GIL.
@@ -39,7 +44,7 @@ class FB_EXPORT Server {
 
   std::string host() const;
   int port() const;
-  std::string uri() const;                     // grpc://HOST:PORT
+  std::string uri() const;                     // grpc://HOST:PORT, grpc+tls:// with TLS
   proto::ServerStatus status() const;          // once stopped: as it was then
   std::vector<proto::FeedInfo> feeds() const;  // committed and open ones; none once stopped
 

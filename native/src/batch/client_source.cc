@@ -31,6 +31,10 @@ ConnectFn ConnectTo(const proto::ReaderSpec& spec) {
   ClientOptions options;
   options.uri = spec.uri;
   options.token = spec.token;
+  options.tls = {.ca = spec.tls_ca,
+                 .client_cert = spec.tls_client_cert,
+                 .client_key = spec.tls_client_key,
+                 .override_hostname = spec.tls_override_hostname};
   if (spec.timeout_s > 0) options.timeout_s = spec.timeout_s;
   options.force_flight = spec.force_flight;
   return [options, feed = spec.feed]() -> arrow::Result<std::unique_ptr<Source>> {

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <utility>
 
 #include <unistd.h>
 
 #include <arrow/util/uri.h>
 
+#include "client/tls.h"
 #include "client/uri.h"
 #include "common/grpc_process.h"
 #include "flightbridge/error.h"
@@ -51,8 +53,8 @@ arrow::Status OwnerProcess::Check() const {
                ": connect again after the fork");
 }
 
-Connection::Connection(const ClientOptions& options)
-    : options_(options), watchdog_(std::make_unique<Watchdog>()) {}
+Connection::Connection(const ClientOptions& options, Endpoint endpoint)
+    : options_(options), endpoint_(std::move(endpoint)), watchdog_(std::make_unique<Watchdog>()) {}
 
 Connection::~Connection() {
   if (owner_.is_this()) {
@@ -78,15 +80,17 @@ arrow::Result<std::shared_ptr<Connection>> Connection::Open(const ClientOptions&
   ARROW_RETURN_NOT_OK(ClaimGrpc());
   static std::once_flag once;
   std::call_once(once, flight::transport::grpc::InitializeFlightGrpcClient);
-  auto connection = std::shared_ptr<Connection>(new Connection(options));
+  auto connection = std::shared_ptr<Connection>(new Connection(options, endpoint));
   const std::string uri = endpoint.ToUri();
   ARROW_ASSIGN_OR_RAISE(connection->transport_,
-                        flight::internal::GetDefaultTransportRegistry()->MakeClient("grpc"));
+                        flight::internal::GetDefaultTransportRegistry()->MakeClient(
+                            endpoint.tls ? "grpc+tls" : "grpc"));
   ARROW_ASSIGN_OR_RAISE(const flight::Location location, flight::Location::Parse(uri));
   arrow::util::Uri parsed;
   ARROW_RETURN_NOT_OK(parsed.Parse(uri));
   flight::FlightClientOptions flight_options = flight::FlightClientOptions::Defaults();
   SetChannelOptions(options, &flight_options);
+  ARROW_RETURN_NOT_OK(ConfigureTls(options.tls, endpoint, &flight_options));
   ARROW_RETURN_NOT_OK(connection->transport_->Init(flight_options, location, parsed));
   return connection;
 }
@@ -120,6 +124,8 @@ arrow::Status Connection::Translate(const arrow::Status& status, std::string_vie
   if (status.message().find(tag) != std::string::npos) return ours;  // the server's own words
   switch (CodeOf(ours)) {
     case Code::kUnavailable:
+      if (const std::string why = ExplainTls(options_.tls, endpoint_, ours.message()); !why.empty())
+        return Error(Code::kUnavailable, doing, ": ", why, " (", ours.message(), ")");
       return Error(Code::kUnavailable, doing, ": no FlightBridge server answers at ", uri(), " (",
                    ours.message(),
                    "): start one with `flightbridge serve` or flightbridge.Server(), or correct "

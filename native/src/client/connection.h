@@ -14,6 +14,7 @@
 #include <arrow/result.h>
 #include <arrow/status.h>
 
+#include "client/uri.h"
 #include "client/watchdog.h"
 #include "flightbridge/client.h"
 
@@ -58,9 +59,10 @@ class Connection {
   arrow::Status TimedOut(std::string_view doing) const;
 
  private:
-  explicit Connection(const ClientOptions& options);
+  Connection(const ClientOptions& options, Endpoint endpoint);
 
   ClientOptions options_;
+  Endpoint endpoint_;
   OwnerProcess owner_;
   std::unique_ptr<arrow::flight::internal::ClientTransport> transport_;
   std::unique_ptr<Watchdog> watchdog_;

@@ -8,8 +8,10 @@ namespace flightbridge::client {
 namespace {
 
 arrow::Status BadUri(std::string_view uri, std::string_view why) {
-  return Error(Code::kInvalidArgument, "uri '", uri, "' ", why,
-               ": write grpc://HOST:PORT, for example grpc://127.0.0.1:8815");
+  return Error(
+      Code::kInvalidArgument, "uri '", uri, "' ", why,
+      ": write grpc://HOST:PORT, or grpc+tls://HOST:PORT for a server with TLS, for example "
+      "grpc://127.0.0.1:8815");
 }
 
 bool IsHostCharacter(char c) {
@@ -21,15 +23,19 @@ bool IsHostCharacter(char c) {
 
 std::string Endpoint::ToUri() const {
   const bool v6 = host.find(':') != std::string::npos;
-  return "grpc://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  return std::string(tls ? "grpc+tls://" : "grpc://") + (v6 ? "[" + host + "]" : host) + ":" +
+         std::to_string(port);
 }
 
 arrow::Result<Endpoint> ParseUri(std::string_view uri) {
   constexpr std::string_view kScheme = "grpc://";
-  if (!uri.starts_with(kScheme)) return BadUri(uri, "does not start with grpc://");
-  std::string_view rest = uri.substr(kScheme.size());
-
+  constexpr std::string_view kTlsScheme = "grpc+tls://";
   Endpoint endpoint;
+  endpoint.tls = uri.starts_with(kTlsScheme);
+  if (!endpoint.tls && !uri.starts_with(kScheme))
+    return BadUri(uri, "does not start with grpc:// or grpc+tls://");
+  std::string_view rest = uri.substr(endpoint.tls ? kTlsScheme.size() : kScheme.size());
+
   if (rest.starts_with('[')) {  // an IPv6 literal
     const size_t close = rest.find(']');
     if (close == std::string_view::npos || close == 1) return BadUri(uri, "has no IPv6 address");

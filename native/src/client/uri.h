@@ -1,4 +1,4 @@
-// grpc://HOST:PORT, the one form of a server's address.
+// grpc://HOST:PORT and grpc+tls://HOST:PORT, the two forms of a server's address.
 #pragma once
 
 #include <string>
@@ -11,6 +11,7 @@ namespace flightbridge::client {
 struct Endpoint {
   std::string host;  // without the brackets of an IPv6 literal
   int port = 0;
+  bool tls = false;
 
   std::string ToUri() const;
 };

@@ -37,9 +37,10 @@ Registry& MakeMine() {
 }
 
 std::string Normalize(const std::string& uri) {
-  constexpr std::string_view kLocalhost = "grpc://localhost:";
-  if (!uri.starts_with(kLocalhost)) return uri;
-  return "grpc://127.0.0.1:" + uri.substr(kLocalhost.size());
+  constexpr std::string_view kLocalhost = "://localhost:";
+  const size_t at = uri.find(kLocalhost);
+  if (at == std::string::npos) return uri;
+  return uri.substr(0, at) + "://127.0.0.1:" + uri.substr(at + kLocalhost.size());
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ arrow::Status ProbeBind(const addrinfo& address, const std::string& host, int po
 
 }  // namespace
 
-arrow::Status CheckListen(const std::string& host, int port, bool insecure) {
+arrow::Status CheckListen(const std::string& host, int port, const Protection& protection) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -75,11 +75,15 @@ arrow::Status CheckListen(const std::string& host, int port, bool insecure) {
                  "; use 127.0.0.1, or a name or address of this machine");
   }
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
-    if (!insecure && !IsLoopback(address->ai_addr)) {
-      return Error(
-          Code::kPermissionDenied, "host '", host,
-          "' can be reached from other machines, and this server has neither TLS nor tokens: "
-          "listen on 127.0.0.1, or allow it with insecure=True (--insecure)");
+    const bool closed = protection.waived || (protection.tls && protection.tokens);
+    if (!closed && !IsLoopback(address->ai_addr)) {
+      return Error(Code::kPermissionDenied, "host '", host,
+                   "' can be reached from other machines, and this server has ",
+                   protection.tls      ? "TLS but no tokens"
+                   : protection.tokens ? "tokens but no TLS, so that they could be read on the way"
+                                       : "neither TLS nor tokens",
+                   ": listen on 127.0.0.1, set tls_cert, tls_key and token_file (--tls-cert, "
+                   "--tls-key, --token-file), or allow it with insecure=True (--insecure)");
     }
   }
   return ProbeBind(*found, host, port);

@@ -19,6 +19,7 @@
 #include "server/flight_service_internal.h"
 #include "server/ipc_guard_internal.h"
 #include "server/listen_internal.h"
+#include "server/tls_internal.h"
 
 namespace flightbridge {
 namespace {
@@ -111,7 +112,10 @@ class Server::Impl {
  public:
   static arrow::Result<std::unique_ptr<Impl>> Start(const ServerOptions& options) {
     ARROW_RETURN_NOT_OK(CheckOptions(options));
-    ARROW_RETURN_NOT_OK(server::CheckListen(options.host, options.port, options.insecure));
+    ARROW_ASSIGN_OR_RAISE(const bool tls, server::WantsTls(options));
+    const server::Protection protection{
+        .tls = tls, .tokens = !options.token_file.empty(), .waived = options.insecure};
+    ARROW_RETURN_NOT_OK(server::CheckListen(options.host, options.port, protection));
     auto impl = std::make_unique<Impl>();
     impl->host_ = options.host;
 
@@ -128,12 +132,14 @@ class Server::Impl {
     impl->state_ = state;
 
     const bool v6 = options.host.find(':') != std::string::npos;
+    const std::string host = v6 ? "[" + options.host + "]" : options.host;
     ARROW_ASSIGN_OR_RAISE(const auto location,
-                          arrow::flight::Location::ForGrpcTcp(
-                              v6 ? "[" + options.host + "]" : options.host, options.port));
+                          tls ? arrow::flight::Location::ForGrpcTls(host, options.port)
+                              : arrow::flight::Location::ForGrpcTcp(host, options.port));
     arrow::util::InitializeUTF8();
     server::InstallIpcGuard();
     arrow::flight::FlightServerOptions flight(location);
+    if (tls) ARROW_RETURN_NOT_OK(server::ConfigureTls(options, &flight));
     flight.middleware.push_back(server::AuthMiddleware(state->auth));
     impl->service_ = std::make_unique<server::FlightService>(std::move(state));
     // Init() listens and serves on threads of gRPC's. Serve() would add signal handlers of its own.
@@ -143,7 +149,7 @@ class Server::Impl {
                    "; choose another port (--port 0 picks a free one)");
     }
     impl->port_ = impl->service_->port();
-    impl->uri_ = "grpc://" + server::HostPort(options.host, impl->port_);
+    impl->uri_ = (tls ? "grpc+tls://" : "grpc://") + server::HostPort(options.host, impl->port_);
     feed::RegisterLocal(impl->uri_, {impl->state_->store, StatusOf(impl->state_)});
     return impl;
   }
