@@ -47,6 +47,8 @@ class Server:
         put_wait_s: Seconds that a put waits for room where memory or disk is full, before it is
             refused.
         max_batch_bytes: Bytes (or text) above which a record batch is refused.
+        max_streams: Puts and gets at the same time; one more is refused.
+        max_feeds: Feeds, open ones included; a write of one more is refused.
         control_port: Port of ``grpc.health.v1`` and ``flightbridge.v1.Coordinator``; 0 picks a
             free one, None serves none.
         token_file: File with the tokens that callers need and what each may do, read again when
@@ -77,6 +79,8 @@ class Server:
         spill_limit: int | str | None = None,
         put_wait_s: float = 30.0,
         max_batch_bytes: int | str = "256MiB",
+        max_streams: int = 1024,
+        max_feeds: int = 10_000,
         control_port: int | None = None,
         token_file: str | os.PathLike[str] | None = None,
         tls_cert: str | os.PathLike[str] | None = None,
@@ -101,6 +105,8 @@ class Server:
             -1 if spill_limit is None else parse_bytes(spill_limit, "spill_limit"),
             _wait_ms("put_wait_s", put_wait_s),
             parse_bytes(max_batch_bytes, "max_batch_bytes"),
+            _count("max_streams", max_streams),
+            _count("max_feeds", max_feeds),
             _absolute(token_file),
             tls,
             bool(insecure),
@@ -198,6 +204,12 @@ class Server:
 
 def _absolute(path: str | os.PathLike[str] | None) -> str:
     return "" if path is None else str(Path(os.fsdecode(path)).absolute())
+
+
+def _count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**62:
+        raise InvalidArgumentError(f"{name}={value!r} must be a whole number above zero")
+    return value
 
 
 def _check_tls(cert: str, key: str, client_ca: str) -> None:

@@ -1,3 +1,5 @@
+def checks_incoming_ipc() -> bool: ...
+
 class NativeServer:
     def __init__(
         self,
@@ -8,6 +10,8 @@ class NativeServer:
         spill_limit_bytes: int,
         put_wait_ms: int,
         max_batch_bytes: int,
+        max_streams: int,
+        max_feeds: int,
         token_file: str,
         tls: tuple[str, str, str],
         insecure: bool,

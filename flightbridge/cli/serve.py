@@ -30,6 +30,8 @@ class ServeOptions:
     spill_limit: int | None
     put_wait: float
     max_batch_bytes: int
+    max_streams: int
+    max_feeds: int
     token_file: str | None
     tls_cert: str | None
     tls_key: str | None
@@ -98,6 +100,8 @@ def _start(options: ServeOptions) -> Server:
             put_wait_s=options.put_wait,
             max_batch_bytes=options.max_batch_bytes,
             control_port=None if options.control_port < 0 else options.control_port,
+            max_streams=options.max_streams,
+            max_feeds=options.max_feeds,
             token_file=options.token_file,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,

@@ -154,6 +154,22 @@ SERVE: tuple[Setting, ...] = (
         Size(),
     ),
     Setting(
+        "--max-streams",
+        "FLIGHTBRIDGE_SERVE_MAX_STREAMS",
+        "1024",
+        "count",
+        "Puts and gets at the same time; one more is refused.",
+        click.IntRange(min=1),
+    ),
+    Setting(
+        "--max-feeds",
+        "FLIGHTBRIDGE_SERVE_MAX_FEEDS",
+        "10000",
+        "count",
+        "Feeds, open ones included; a write of one more is refused.",
+        click.IntRange(min=1),
+    ),
+    Setting(
         "--token-file",
         "FLIGHTBRIDGE_SERVE_TOKEN_FILE",
         "none",

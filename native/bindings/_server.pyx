@@ -65,6 +65,8 @@ cdef extern from * namespace "flightbridge" nogil:
         int64_t spill_limit_bytes
         milliseconds put_wait
         int64_t max_batch_bytes
+        int64_t max_streams
+        int64_t max_feeds
         string token_file
         string tls_cert
         string tls_key
@@ -79,9 +81,15 @@ cdef extern from * namespace "flightbridge" nogil:
         vector[ProtoFeedInfo] feeds()
         CStatus Stop(milliseconds)
 
+    c_bool ChecksIncomingIpc "flightbridge::ChecksIncomingIpc"()
     c_bool StartServer "StartServer"(const CServerOptions&, unique_ptr[CServer]*, CStatus*)
     CStatus StatusFor "StatusFor"(const CServer&, const string&, string*)
     CStatus FeedsFor "FeedsFor"(const CServer&, const string&, vector[string]*)
+
+
+def checks_incoming_ipc():
+    """Whether messages from outside are checked before Arrow decodes them."""
+    return ChecksIncomingIpc()
 
 
 cdef object _error(const CStatus& status):
@@ -93,8 +101,7 @@ cdef class NativeServer:
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
                   int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
-                  str token_file, tls,
-                  bint insecure):
+                  int64_t max_streams, int64_t max_feeds, str token_file, tls, bint insecure):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -105,6 +112,8 @@ cdef class NativeServer:
         options.spill_limit_bytes = spill_limit_bytes
         options.put_wait = milliseconds(put_wait_ms)
         options.max_batch_bytes = max_batch_bytes
+        options.max_streams = max_streams
+        options.max_feeds = max_feeds
         options.token_file = token_file.encode("utf-8", "surrogateescape")
         options.tls_cert, options.tls_key, options.tls_client_ca = [
             path.encode("utf-8", "surrogateescape") for path in tls]

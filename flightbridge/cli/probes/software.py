@@ -82,6 +82,22 @@ def native_core() -> Iterator[Finding]:
         )
         return
     yield Finding("native core", OK, f"{built.text}; pyarrow {version_of('pyarrow')} found")
+    guarded = try_python(
+        "from flightbridge._native._server import checks_incoming_ipc as c; print(c())",
+        _LOAD_TIMEOUT_S,
+    )
+    if guarded.ok and guarded.text.strip() == "True":
+        yield Finding(
+            "IPC guard", OK, "messages from outside are checked before Arrow decodes them"
+        )
+    else:
+        yield Finding(
+            "IPC guard",
+            WARN,
+            "this build of Arrow has no place for the check before its decoder",
+            "use the pyarrow wheel that FlightBridge was built for, or let only clients that you "
+            "trust connect: a malformed message can end the server",
+        )
     loads = try_python(
         "import flightbridge.server, flightbridge.client\n"
         "with flightbridge.server.Server() as bridge:\n"

@@ -27,6 +27,8 @@ struct ServerOptions {
   int64_t spill_limit_bytes = -1;        // for segments in data_dir; -1: only the disk limits them
   std::chrono::milliseconds put_wait{30'000};  // how long a put waits for room
   int64_t max_batch_bytes = 256 << 20;         // a larger record batch is refused
+  int64_t max_streams = 1024;                  // puts and gets at the same time
+  int64_t max_feeds = 10'000;                  // committed and open ones
   std::string token_file;                      // who may do what; empty: no tokens, everybody may
   // Paths of PEM files. With a certificate and its key the server speaks TLS and nothing else; with
   // client_ca it asks every client for a certificate that this CA has signed.
@@ -35,6 +37,11 @@ struct ServerOptions {
   std::string tls_client_ca;
   bool insecure = false;  // allow a non-loopback host without TLS and tokens
 };
+
+// Whether messages from outside are checked before Arrow decodes them. False with a build of Arrow
+// in which the place for that check is not found: a server then works, but its process can be made
+// to end by a malformed message, and to fill its memory by a compressed one.
+FB_EXPORT bool ChecksIncomingIpc();
 
 // Thread-safe. Start() returns once calls are served; data handlers run no Python and hold no GIL.
 class FB_EXPORT Server {

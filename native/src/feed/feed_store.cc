@@ -1,5 +1,6 @@
 #include <chrono>
 #include <random>
+#include <set>
 
 #include "common/failpoint.h"
 #include "feed/feed_store_impl.h"
@@ -127,6 +128,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   }
   const auto current = Current(request.feed);
   ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
+  if (current == nullptr) ARROW_RETURN_NOT_OK(CheckFeedCount(request.feed));
   job->skip = job->mode == proto::WriteMode::kIgnore && current != nullptr;
   job->serial = next_serial_++;
   result.skip = job->skip;
@@ -144,6 +146,20 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   lock.lock();
   jobs_.emplace(key, std::move(job));
   return result;
+}
+
+arrow::Status FeedStoreImpl::CheckFeedCount(const std::string& feed) const {
+  std::set<std::string> names;
+  for (const auto& [key, job] : jobs_) {
+    if (!feeds_.contains(job->feed) && !damaged_.contains(job->feed)) names.insert(job->feed);
+  }
+  const auto count = static_cast<int64_t>(feeds_.size() + damaged_.size() + names.size());
+  if (count < options_.max_feeds || names.contains(feed) || damaged_.contains(feed)) {
+    return arrow::Status::OK();
+  }
+  return Error(Code::kResourceExhausted, "feed '", feed, "' would be one more than max_feeds, ",
+               options_.max_feeds,
+               ": drop feeds, or start the server with a larger max_feeds (--max-feeds)");
 }
 
 arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(

@@ -55,6 +55,8 @@ struct FeedStoreOptions {
   segment::SegmentStoreOptions segments;
   // How long a put waits for room before it is refused.
   std::chrono::milliseconds put_wait{0};
+  // Committed, damaged and open feeds; a write of one more is refused.
+  int64_t max_feeds = INT64_MAX;
   // A write job without begin or put activity for this long is aborted.
   std::chrono::seconds orphan_ttl{3600};
   // Milliseconds of a steady clock; tests set it.

@@ -96,6 +96,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status Explain(const std::string& feed, const arrow::Status& status) const;
   std::string LargestFeeds() const;
   // CheckMode(), and DATA_LOSS where an append would build on a damaged feed. Under mutex_.
+  // RESOURCE_EXHAUSTED where `feed` would be one more than max_feeds. Under mutex_.
+  arrow::Status CheckFeedCount(const std::string& feed) const;
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
   arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_

@@ -27,8 +27,9 @@ int64_t PayloadBytes(const FlightPayload& payload) {
 // sent as the bytes in their segment; the others are decoded in place, cut and encoded.
 class GetStream final : public arrow::flight::FlightDataStream {
  public:
-  GetStream(std::shared_ptr<ServiceState> state, GetPlan plan)
+  GetStream(std::shared_ptr<ServiceState> state, StreamSlot slot, GetPlan plan)
       : state_(std::move(state)),
+        slot_(std::move(slot)),
         open_(&state_->open_gets),
         plan_(std::move(plan)),
         encoder_(*plan_.schema),
@@ -139,6 +140,7 @@ class GetStream final : public arrow::flight::FlightDataStream {
   }
 
   std::shared_ptr<ServiceState> state_;
+  StreamSlot slot_;
   CountGuard open_;
   GetPlan plan_;  // holds the snapshot, and so every segment that is being sent
   BatchEncoder encoder_;
@@ -155,8 +157,9 @@ class GetStream final : public arrow::flight::FlightDataStream {
 
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> OpenGetStream(
     std::shared_ptr<ServiceState> state, const Caller& caller, std::string_view ticket) {
+  ARROW_ASSIGN_OR_RAISE(StreamSlot slot, StreamSlot::Take(state.get()));
   ARROW_ASSIGN_OR_RAISE(GetPlan plan, PlanGet(*state->store, caller, ticket));
-  return std::make_unique<GetStream>(std::move(state), std::move(plan));
+  return std::make_unique<GetStream>(std::move(state), std::move(slot), std::move(plan));
 }
 
 }  // namespace flightbridge::server

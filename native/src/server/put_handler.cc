@@ -14,6 +14,7 @@ using arrow::flight::FlightDescriptor;
 arrow::Status HandlePut(ServiceState* state, const arrow::flight::ServerCallContext& context,
                         arrow::flight::FlightMessageReader* reader,
                         arrow::flight::FlightMetadataWriter* writer) {
+  ARROW_ASSIGN_OR_RAISE(const StreamSlot slot, StreamSlot::Take(state));
   const CountGuard open(&state->open_puts);
   const IpcLimit limit(state->max_batch_bytes);
   ARROW_ASSIGN_OR_RAISE(Caller caller, CallerOf(context));

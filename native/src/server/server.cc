@@ -39,6 +39,10 @@ arrow::Status CheckOptions(const ServerOptions& options) {
     return Error(Code::kInvalidArgument, "put_wait is ", options.put_wait.count(),
                  " ms: it must be 0 to a day");
   }
+  if (options.max_streams <= 0 || options.max_feeds <= 0) {
+    return Error(Code::kInvalidArgument, options.max_streams <= 0 ? "max_streams" : "max_feeds",
+                 " is ", std::min(options.max_streams, options.max_feeds), ": it must be positive");
+  }
   // Flight cannot send a record batch of 2 GiB or more.
   constexpr int64_t kMost = (int64_t{2} << 30) - (1 << 20);
   if (options.max_batch_bytes <= 0 || options.max_batch_bytes > kMost) {
@@ -81,6 +85,14 @@ proto::ServerStatus ServiceState::StatusFor(const Caller& caller) const {
   little.version = std::move(all.version);
   little.uptime_ms = all.uptime_ms;
   return little;
+}
+
+arrow::Result<StreamSlot> StreamSlot::Take(ServiceState* state) {
+  StreamSlot slot(state);
+  if (state->streams.fetch_add(1, std::memory_order_relaxed) < state->max_streams) return slot;
+  return Error(Code::kResourceExhausted, "max_streams, ", state->max_streams,
+               ", puts and gets are open on this server: wait for some to end and try again, or "
+               "start it with a larger max_streams (--max-streams)");
 }
 
 std::vector<proto::FeedInfo> ServiceState::FeedsFor(const Caller& caller) const {
@@ -126,9 +138,11 @@ class Server::Impl {
     store.segments.memory_limit_bytes = options.memory_limit_bytes;
     store.segments.spill_limit_bytes = options.spill_limit_bytes;
     store.put_wait = options.put_wait;
+    store.max_feeds = options.max_feeds;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
     state->data_dir = options.data_dir;
     state->max_batch_bytes = options.max_batch_bytes;
+    state->max_streams = options.max_streams;
     impl->state_ = state;
 
     const bool v6 = options.host.find(':') != std::string::npos;
@@ -219,6 +233,8 @@ class Server::Impl {
   std::shared_ptr<server::ServiceState> state_;
   proto::ServerStatus last_;  // what status() answers once stopped
 };
+
+bool ChecksIncomingIpc() { return server::InstallIpcGuard(); }
 
 arrow::Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   ARROW_RETURN_NOT_OK(ClaimGrpc());

@@ -23,8 +23,10 @@ struct ServiceState {
   std::shared_ptr<const Authenticator> auth;
   std::string data_dir;
   int64_t max_batch_bytes = 0;
+  int64_t max_streams = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  std::atomic<int64_t> streams{0};  // StreamSlots that are taken
   std::atomic<int64_t> open_puts{0};
   std::atomic<int64_t> open_gets{0};
   std::atomic<int64_t> bytes_put{0};
@@ -49,6 +51,23 @@ class CountGuard {
 
  private:
   std::atomic<int64_t>* counter_;
+};
+
+// A place among the streams that one server serves at the same time; given back by the destructor.
+class StreamSlot {
+ public:
+  // RESOURCE_EXHAUSTED where max_streams are open.
+  static arrow::Result<StreamSlot> Take(ServiceState* state);
+  ~StreamSlot() {
+    if (state_ != nullptr) state_->streams.fetch_sub(1, std::memory_order_relaxed);
+  }
+  StreamSlot(StreamSlot&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  StreamSlot& operator=(StreamSlot&&) = delete;
+
+ private:
+  explicit StreamSlot(ServiceState* state) : state_(state) {}
+
+  ServiceState* state_;
 };
 
 // The feed that a PATH descriptor names; INVALID_ARGUMENT for any other kind of descriptor.
