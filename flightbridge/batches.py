@@ -128,6 +128,9 @@ def read(
     position: bytes | None = None,
     policy: str | None = None,
     uneven: str | None = None,
+    group: str | None = None,
+    split_rows: int | None = None,
+    lease_timeout_s: float | None = None,
 ) -> BatchReader:
     """Opens a committed feed for reading.
 
@@ -164,12 +167,20 @@ def read(
         policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
             shards are equal to one row. ``"static_partition"``: it is a set of whole partitions,
             shared out so that rows are about equal; no batch is cut. ``"off"``: every reader gets
-            all rows, and ``shard`` only tells their shuffles apart.
+            all rows, and ``shard`` only tells their shuffles apart. ``"dynamic"``: readers lease
+            pieces of partitions, first come, first served, so that fast ones read more; what a
+            dead one had goes to others. See "Dynamic sharding" in docs/tensorflow.md.
         uneven: What is done about shards of different sizes. ``"join"`` (default): nothing, a
             shard ends when its rows do; collective training that waits for every worker in every
             step then hangs or fails at the end of an epoch. ``"pad"``: every shard has as many
             rows as the largest, shorter ones repeat their own first rows. ``"drop"``: every shard
             has as many rows as the smallest. :meth:`BatchReader.stats` counts both.
+        group: For ``"dynamic"``: the name that readers sharing the feed have in common. The server
+            keeps the group's epoch for a day, so give every run its own.
+        split_rows: For ``"dynamic"``: rows of a piece at most, the same in all readers of a group.
+            By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
+        lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
+            reader's pieces are given to others; by default 30.
 
     Returns:
         An iterator of ``dict[str, value]``. With ``rows`` the batch's row count, a value is
@@ -212,6 +223,9 @@ def read(
         force_flight=force_flight,
         policy=policy,
         uneven=uneven,
+        group=group,
+        split_rows=split_rows,
+        lease_timeout_s=lease_timeout_s,
     )
     reader = BatchReader(_batches.Reader(spec.SerializeToString()))
     if position is not None:
@@ -254,7 +268,9 @@ class BatchReader(Iterator[dict[str, Value]]):
 
         ``feed_rows`` are in the feed, ``own_rows`` of them in this shard; ``padded_rows`` are
         handed out a second time and ``dropped_rows`` not at all, so that all shards are equal
-        (``uneven``).
+        (``uneven``). Under ``policy="dynamic"`` no reader has rows of its own; there ``splits`` is
+        how many pieces the feed has, ``completed_splits`` how many this reader read in all epochs,
+        and ``lost_leases`` how often it had to join its group again.
         """
         return self._reader.stats()
 

@@ -111,6 +111,7 @@ class ServerStatus:
     token_file_error: str
     disk_limit_bytes: int
     disk_used_bytes: int
+    open_leases: int
 
     @classmethod
     def from_proto(cls, message: Any) -> ServerStatus:

@@ -26,9 +26,11 @@ POLICIES = {
     "off": commands_pb2.SHARD_POLICY_OFF,
     "static": commands_pb2.SHARD_POLICY_STATIC,
     "static_partition": commands_pb2.SHARD_POLICY_STATIC_PARTITION,
+    "dynamic": commands_pb2.SHARD_POLICY_DYNAMIC,
 }
 """How readers share a feed. ``off``: each reads all of it. ``static``: each its own contiguous
-rows, equal to one row. ``static_partition``: each its own whole partitions, about equal in rows."""
+rows, equal to one row. ``static_partition``: each its own whole partitions, about equal in rows.
+``dynamic``: pieces of it, first come, first served."""
 
 UNEVEN = {
     "join": commands_pb2.UNEVEN_SHARDS_JOIN,
@@ -64,6 +66,9 @@ def make_spec(
     force_flight: bool = False,
     policy: str | None = None,
     uneven: str | None = None,
+    group: str | None = None,
+    split_rows: int | None = None,
+    lease_timeout_s: float | None = None,
 ) -> commands_pb2.ReaderSpec:
     """A checked ``ReaderSpec``.
 
@@ -97,6 +102,10 @@ def make_spec(
         policy: How readers share the feed, a key of ``POLICIES``; ``None`` is ``"static"``.
         uneven: What is done about shards of different sizes, a key of ``UNEVEN``; ``None`` is
             ``"join"``.
+        group: Under ``"dynamic"``: the readers of one name share the feed. 1 to 200 bytes.
+        split_rows: Under ``"dynamic"``: rows of a piece at most; ``None`` leaves it to the core.
+        lease_timeout_s: Under ``"dynamic"``: without a sign of life for that long, in seconds, a
+            reader's pieces are given to others; ``None`` is 30.
 
     Raises:
         InvalidArgumentError: A setting has a wrong type or is out of range; the message names
@@ -122,6 +131,7 @@ def make_spec(
         spec.policy = _choice("policy", policy, POLICIES)
     if uneven is not None:
         spec.uneven = _choice("uneven", uneven, UNEVEN)
+    _set_leases(spec, shard, group, split_rows, lease_timeout_s)
     # 0 leaves the choice to the core.
     if prefetch is not None:
         spec.prefetch_bytes = min(parse_bytes(prefetch, "prefetch"), 2**62)
@@ -159,6 +169,48 @@ def _integer(name: str, value: SupportsIndex, low: int, high: int, unit: str = "
             f"{name}={number} is out of range: give an int from {low} to {high}{unit}"
         )
     return number
+
+
+def _set_leases(
+    spec: commands_pb2.ReaderSpec,
+    shard: tuple[int, int] | None,
+    group: str | None,
+    split_rows: int | None,
+    lease_timeout_s: float | None,
+) -> None:
+    given = {"group": group, "split_rows": split_rows, "lease_timeout_s": lease_timeout_s}
+    if spec.policy != commands_pb2.SHARD_POLICY_DYNAMIC:
+        for name, value in given.items():
+            if value is not None:
+                raise InvalidArgumentError(
+                    f"{name}={value!r} is for policy='dynamic': readers with shards of their own "
+                    "lease nothing"
+                )
+        return
+    if shard is not None:
+        raise InvalidArgumentError(
+            f"shard={shard!r} with policy='dynamic': there no reader has a shard, each gets what "
+            "the others have not taken; leave shard out, or use policy='static'"
+        )
+    if spec.uneven in (commands_pb2.UNEVEN_SHARDS_PAD, commands_pb2.UNEVEN_SHARDS_DROP):
+        raise InvalidArgumentError(
+            "uneven='pad' or 'drop' with policy='dynamic': how many rows a reader gets is known "
+            "only when the epoch is over; use uneven='join' or a static policy"
+        )
+    if not isinstance(group, str) or not 0 < len(group.encode()) <= 200:
+        raise InvalidArgumentError(
+            f"group={group!r} is not a group's name: policy='dynamic' needs one of 1 to 200 bytes, "
+            "the same for all readers that share the feed and another for every run"
+        )
+    spec.group = group
+    if split_rows is not None:
+        spec.split_rows = _integer("split_rows", split_rows, 1, 2**31 - 1, " rows")
+    if lease_timeout_s is not None:
+        spec.lease_timeout_s = _seconds("lease_timeout_s", lease_timeout_s)
+        if lease_timeout_s < 0.1:
+            raise InvalidArgumentError(
+                f"lease_timeout_s={lease_timeout_s!r} is out of range: give at least 0.1 seconds"
+            )
 
 
 def _choice(name: str, value: str, choices: dict[str, int]) -> int:

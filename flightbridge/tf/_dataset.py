@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flightbridge.errors import InvalidArgumentError, VersionMismatchError
-from flightbridge.reader_spec import make_spec
+from flightbridge.reader_spec import POLICIES, make_spec
 from flightbridge.tf import _elements, _selection
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FALLBACK_VARIABLE = "FLIGHTBRIDGE_TF_FALLBACK"
 INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+DYNAMIC = POLICIES["dynamic"]
+UNKNOWN = -2  # tf.data.UNKNOWN_CARDINALITY
 
 
 def dataset(
@@ -47,6 +49,9 @@ def dataset(
     force_flight: bool = False,
     policy: str | None = None,
     uneven: str | None = None,
+    group: str | None = None,
+    split_rows: int | None = None,
+    lease_timeout_s: float | None = None,
 ) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` of batches of a committed feed.
 
@@ -95,19 +100,27 @@ def dataset(
         policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
             shards are equal to one row. ``"static_partition"``: it is a set of whole partitions,
             shared out so that rows are about equal; no batch is cut. ``"off"``: every reader gets
-            all rows, and ``shard`` only tells their shuffles apart.
+            all rows, and ``shard`` only tells their shuffles apart. ``"dynamic"``: readers lease
+            pieces of partitions, first come, first served, so that fast ones read more; what a
+            dead one had goes to others. See "Dynamic sharding" in docs/tensorflow.md.
         uneven: What is done about shards of different sizes. ``"join"`` (default): nothing, a
             shard ends when its rows do; collective training that waits for every worker in every
             step then hangs or fails at the end of an epoch. ``"pad"``: every shard has as many
             rows as the largest, shorter ones repeat their own first rows. ``"drop"``: every shard
             has as many rows as the smallest. ``dataset.shard_stats`` counts both.
+        group: For ``"dynamic"``: the name that readers sharing the feed have in common. The server
+            keeps the group's epoch for a day, so give every run its own.
+        split_rows: For ``"dynamic"``: rows of a piece at most, the same in all readers of a group.
+            By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
+        lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
+            reader's pieces are given to others; by default 30.
 
     Returns:
         A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
         batch has it (``drop_remainder``, or the rows divide evenly), else None. Its
-        ``cardinality()`` is known. Dtypes are those of the table in
-        :mod:`flightbridge.tf._elements`: integers, floats, bool and strings as they are, dates
-        int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D.
+        ``cardinality()`` is known, unless ``policy`` is ``"dynamic"``. Dtypes are those of the
+        table in :mod:`flightbridge.tf._elements`: integers, floats, bool and strings as they are,
+        dates int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D.
 
         Under ``tf.distribute``: with ``shard``, auto-sharding is off. Without, TensorFlow gives
         each worker every n-th batch, and all workers read all rows; prefer ``shard``.
@@ -132,6 +145,11 @@ def dataset(
         raise InvalidArgumentError(
             f"reshuffle_each_iteration={reshuffle_each_iteration!r} is not a bool"
         )
+    if policy is not None and str(policy).lower() == "dynamic" and not reshuffle_each_iteration:
+        raise InvalidArgumentError(
+            "reshuffle_each_iteration=False with policy='dynamic': a group reads every epoch once, "
+            "so that a further iterator goes on with the next one; leave it out"
+        )
     address: str = uri if isinstance(uri, str) else getattr(uri, "uri", uri)  # type: ignore[arg-type]
     spec = make_spec(
         address,
@@ -154,6 +172,9 @@ def dataset(
         force_flight=force_flight,
         policy=policy,
         uneven=uneven,
+        group=group,
+        split_rows=split_rows,
+        lease_timeout_s=lease_timeout_s,
     )
     import flightbridge
 
@@ -176,9 +197,8 @@ def dataset(
     spec.columns.extend(names)
     stats = _shard_stats(spec, info)
     batch, cardinality = _batches(spec, stats)
-    epochs_per_pass = (
-        spec.epochs if reshuffle_each_iteration and spec.shuffle_window and spec.epochs > 0 else 0
-    )
+    goes_on = reshuffle_each_iteration and (spec.shuffle_window or spec.policy == DYNAMIC)
+    epochs_per_pass = spec.epochs if goes_on and spec.epochs > 0 else 0
     try:
         from flightbridge.tf import _source
 
@@ -233,6 +253,8 @@ def _shard_stats(spec: commands_pb2.ReaderSpec, info: FeedInfo) -> dict[str, int
     """What ``BatchReader.stats()`` says of a reader of ``spec``."""
     from flightbridge._native import _batches as native
 
+    if spec.policy == DYNAMIC:
+        return {"feed_rows": info.rows, "own_rows": 0, "padded_rows": 0, "dropped_rows": 0}
     own, padded, dropped = native.shard_rows(
         [(p.partition, p.rows) for p in info.partitions],
         spec.shard,
@@ -250,6 +272,8 @@ def _shard_stats(spec: commands_pb2.ReaderSpec, info: FeedInfo) -> dict[str, int
 
 def _batches(spec: commands_pb2.ReaderSpec, stats: dict[str, int]) -> tuple[int | None, int]:
     """Rows of every batch (None: they vary), and batches of a pass (INFINITE: without end)."""
+    if spec.policy == DYNAMIC:
+        return (spec.batch_size if spec.drop_remainder else None), UNKNOWN
     rows = stats["own_rows"] + stats["padded_rows"] - stats["dropped_rows"]
     whole, rest = divmod(rows, spec.batch_size)
     per_epoch = whole + (1 if rest and not spec.drop_remainder else 0)

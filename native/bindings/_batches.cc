@@ -250,7 +250,8 @@ class PyReader {
     const auto spec = Parse<fb::proto::ReaderSpec>(spec_bytes, "spec");
     arrow::Result<std::unique_ptr<fb::batch::Reader>> opened = [&] {
       const py::gil_scoped_release release;
-      return fb::batch::Reader::Open(spec, fb::batch::ConnectTo(spec), fb::batch::IsLocal(spec));
+      return fb::batch::Reader::Open(spec, fb::batch::ConnectTo(spec), fb::batch::IsLocal(spec),
+                                     fb::batch::ConnectForLeases(spec));
     }();
     reader_ = Check(std::move(opened));
     layouts_ = std::make_shared<const std::vector<ColumnLayout>>(reader_->layouts());
@@ -265,7 +266,11 @@ class PyReader {
       }
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
-    auto batch = Check(reader->Next());
+    auto next = [&] {
+      const py::gil_scoped_release release;  // a lease may have to be renewed first
+      return reader->Next();
+    }();
+    auto batch = Check(std::move(next));
     if (batch == nullptr) return std::nullopt;
     return PyBatch{std::make_shared<BatchReference>(batch.get()), layouts_};
   }
@@ -281,6 +286,9 @@ class PyReader {
     out["own_rows"] = stats.own_rows;
     out["padded_rows"] = stats.padded_rows;
     out["dropped_rows"] = stats.dropped_rows;
+    out["splits"] = stats.splits;
+    out["completed_splits"] = stats.completed_splits;
+    out["lost_leases"] = stats.lost_leases;
     return out;
   }
   void Cancel() {

@@ -32,6 +32,11 @@ struct FakeFeed {
   // Called before each batch with how many were sent already.
   std::function<arrow::Status(int)> on_batch = [](int) { return arrow::Status::OK(); };
 
+  std::function<arrow::Result<std::string>(const std::string&, const std::string&)> on_action =
+      [](const std::string& action, const std::string&) -> arrow::Result<std::string> {
+    return Error(Code::kInvalidArgument, "unknown action ", action);
+  };
+
   // A gate that Next() waits at once `hang_after` batches were sent, until cancelled.
   int hang_after = -1;
   std::mutex mutex;
@@ -114,6 +119,10 @@ class FakeSource : public Source {
   arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
     ++feed_->opens;
     return std::make_unique<FakeStream>(feed_, ticket);
+  }
+  arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                 const std::string&) override {
+    return feed_->on_action(action, body);
   }
 
  private:

@@ -301,6 +301,7 @@ def test_actions(client):
     names = {a.type.removeprefix("flightbridge.v1.") for a in client.list_actions(OPTIONS)}
     assert names == {
         "BeginWrite", "CommitWrite", "AbortWrite", "DropFeed", "DescribeFeed", "ServerStatus",
+        "AcquireSplits", "RenewLease", "ReleaseSplits",
     }  # fmt: skip
     put(client, numbers(5), "feed")
     info = pb.FeedInfo.FromString(run(client, "DescribeFeed", pb.DescribeFeed(feed="feed"))[0])

@@ -131,6 +131,24 @@ CALLS = {
         None,
     ),
     "DescribeFeed": ("DoAction", action("DescribeFeed", pb.DescribeFeed(feed=FEED)), "read", None),
+    "AcquireSplits": (
+        "DoAction",
+        action("AcquireSplits", pb.AcquireSplits(feed=FEED)),
+        "read",
+        "INVALID_ARGUMENT",  # no group
+    ),
+    "RenewLease": (
+        "DoAction",
+        action("RenewLease", pb.RenewLease(feed=FEED, group="g")),
+        "read",
+        "FAILED_PRECONDITION",
+    ),
+    "ReleaseSplits": (
+        "DoAction",
+        action("ReleaseSplits", pb.ReleaseSplits(feed=FEED, group="g")),
+        "read",
+        "FAILED_PRECONDITION",
+    ),
     "ServerStatus": ("DoAction", action("ServerStatus"), None, None),
     "DropFeed": ("DoAction", action("DropFeed", pb.DropFeed(feed=FEED)), "admin", None),
 }

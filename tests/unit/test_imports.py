@@ -27,7 +27,8 @@ MAY_INCLUDE = {
     "common": set(),
     "segment": {"common"},
     "feed": {"segment", "common"},
-    "server": {"feed", "segment", "common"},
+    "lease": {"plan", "common"},
+    "server": {"feed", "lease", "plan", "segment", "common"},
     "plan": {"common"},
     "client": {"feed", "segment", "common"},
     "batch": {"plan", "client", "feed", "segment", "common"},
@@ -74,7 +75,7 @@ def test_native_arrows():
 
 
 def test_storage_knows_no_flight():
-    for folder in ("segment", "feed", "plan"):
+    for folder in ("segment", "feed", "plan", "lease"):
         for path in (NATIVE / "src" / folder).rglob("*.[ch]*"):
             assert "arrow/flight" not in path.read_text(), path.relative_to(ROOT)
 

@@ -121,3 +121,30 @@ def test_policies_and_uneven_shards_by_name():
         make_spec(URI, "f", batch_size=1, policy="random")
     with pytest.raises(InvalidArgumentError, match="uneven=1 is not known: give one of 'join', 'p"):
         make_spec(URI, "f", batch_size=1, uneven=1)
+
+
+def test_dynamic_needs_a_group_and_no_shard():
+    spec = make_spec(
+        URI, "f", batch_size=1, policy="dynamic", group="run", split_rows=9, lease_timeout_s=2
+    )
+    assert (spec.policy, spec.group) == (commands_pb2.SHARD_POLICY_DYNAMIC, "run")
+    assert (spec.split_rows, spec.lease_timeout_s) == (9, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"policy": "dynamic"}, "group=None is not a group's name"),
+        ({"policy": "dynamic", "group": "x" * 201}, "is not a group's name"),
+        ({"policy": "dynamic", "group": "g", "shard": (0, 2)}, r"shard=\(0, 2\) with policy='dyn"),
+        ({"policy": "dynamic", "group": "g", "uneven": "pad"}, "only when the epoch is over"),
+        ({"policy": "dynamic", "group": "g", "split_rows": 0}, "split_rows=0"),
+        ({"policy": "dynamic", "group": "g", "lease_timeout_s": 0.01}, "lease_timeout_s=0.01"),
+        ({"group": "g"}, "group='g' is for policy='dynamic'"),
+        ({"policy": "static", "split_rows": 5}, "split_rows=5 is for policy='dynamic'"),
+        ({"lease_timeout_s": 5}, "lease_timeout_s=5 is for policy='dynamic'"),
+    ],
+)
+def test_what_does_not_go_with_dynamic_is_refused_by_name(settings, words):
+    with pytest.raises(InvalidArgumentError, match=words):
+        make_spec(URI, "f", batch_size=1, **settings)

@@ -105,6 +105,11 @@ class FB_EXPORT Client {
   virtual arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) = 0;
 
   virtual arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) = 0;
+
+  // Runs action "flightbridge.v1.`action`" with an encoded message; the encoded answer, empty where
+  // there is none. `doing` ("leasing splits") begins the errors of the connection.
+  virtual arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                         const std::string& doing) = 0;
 };
 
 }  // namespace flightbridge

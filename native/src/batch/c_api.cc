@@ -92,7 +92,8 @@ int fb_reader_open(const void* spec, size_t spec_bytes, fb_reader** out, fb_erro
     ARROW_ASSIGN_OR_RAISE(const auto parsed,
                           ParseArgument<proto::ReaderSpec>("spec", spec, spec_bytes));
     ARROW_ASSIGN_OR_RAISE(auto reader, Reader::Open(parsed, flightbridge::batch::ConnectTo(parsed),
-                                                    flightbridge::batch::IsLocal(parsed)));
+                                                    flightbridge::batch::IsLocal(parsed),
+                                                    flightbridge::batch::ConnectForLeases(parsed)));
     *out = reinterpret_cast<fb_reader*>(reader.release());
     return arrow::Status::OK();
   });

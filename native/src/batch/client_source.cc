@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "batch/source.h"
+#include "batch/split_leases.h"
 #include "feed/local_registry.h"
 
 namespace flightbridge::batch {
@@ -18,6 +19,10 @@ class ClientSource : public Source {
   }
   arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
     return client_->OpenGet(ticket);
+  }
+  arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                 const std::string& doing) override {
+    return client_->Act(action, body, doing);
   }
 
  private:
@@ -41,6 +46,12 @@ ConnectFn ConnectTo(const proto::ReaderSpec& spec) {
     ARROW_ASSIGN_OR_RAISE(auto client, Client::Connect(options));
     return std::make_unique<ClientSource>(std::move(client), feed);
   };
+}
+
+ConnectFn ConnectForLeases(const proto::ReaderSpec& spec) {
+  proto::ReaderSpec lease = spec;
+  lease.timeout_s = LeaseCallTimeout(spec);
+  return ConnectTo(lease);
 }
 
 bool IsLocal(const proto::ReaderSpec& spec) {

@@ -39,14 +39,14 @@ std::vector<plan::Interval> Cut(const std::vector<plan::Interval>& intervals, in
 
 Fetcher::Fetcher(ConnectFn connect, std::unique_ptr<Source> first, const proto::FeedInfo& feed,
                  std::vector<ColumnLayout> layouts, std::shared_ptr<const plan::FeedRows> rows,
-                 plan::Schedule schedule, const FetchOptions& options)
+                 std::unique_ptr<UnitSource> units, const FetchOptions& options)
     : connect_(std::move(connect)),
       feed_(feed.feed),
       fingerprint_(feed.fingerprint),
       layouts_(std::move(layouts)),
       rows_(std::move(rows)),
       options_(options),
-      schedule_(std::move(schedule)) {
+      source_(std::move(units)) {
   for (int64_t i = 0; i < options_.connections; ++i) {
     auto connection = std::make_unique<Connection>();
     connection->feed_id = feed.feed_id;
@@ -64,6 +64,7 @@ Fetcher::~Fetcher() {
 }
 
 void Fetcher::Cancel() {
+  source_->Cancel();
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
   for (const auto& connection : connections_) {
@@ -82,7 +83,10 @@ arrow::Result<const plan::Unit*> Fetcher::NextUnit() {
   }
   filled_.wait(lock, [&] { return cancelled_ || !units_.empty() || scheduled_all_; });
   if (cancelled_) return Cancelled();
-  if (units_.empty()) return nullptr;
+  if (units_.empty()) {
+    ARROW_RETURN_NOT_OK(source_status_);
+    return nullptr;
+  }
   at_front_ = true;
   return &units_.front()->unit;
 }
@@ -120,21 +124,26 @@ void Fetcher::Work(Connection* connection) {
 }
 
 std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
-  std::unique_lock lock(mutex_);
-  drained_.wait(lock, [&] {
-    return cancelled_ || failed_ || scheduled_all_ || units_.empty() ||
-           ahead_bytes_ < options_.prefetch_bytes;
-  });
-  if (cancelled_ || failed_ || scheduled_all_) return nullptr;
-  std::optional<plan::Unit> unit = schedule_.Next();
-  if (!unit) {
+  const std::lock_guard turn(turn_);
+  {
+    std::unique_lock lock(mutex_);
+    drained_.wait(lock, [&] {
+      return cancelled_ || failed_ || scheduled_all_ || units_.empty() ||
+             ahead_bytes_ < options_.prefetch_bytes;
+    });
+    if (cancelled_ || failed_ || scheduled_all_) return nullptr;
+  }
+  arrow::Result<std::optional<plan::Unit>> unit = source_->Next();  // a lease may have to be had
+  const std::lock_guard lock(mutex_);
+  if (!unit.ok() || !*unit) {
+    source_status_ = unit.status();
     scheduled_all_ = true;
     filled_.notify_one();
     drained_.notify_all();
     return nullptr;
   }
   auto active = std::make_shared<Active>();
-  active->unit = *std::move(unit);
+  active->unit = **std::move(unit);
   units_.push_back(active);
   filled_.notify_one();
   return active;
@@ -143,6 +152,7 @@ std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
 // Fetches every row of the unit. A server that went away is asked again for the rows that are
 // missing, once; rows that arrive earn another try.
 arrow::Status Fetcher::FetchUnit(Connection* connection, const std::shared_ptr<Active>& active) {
+  if (active->unit.rows == 0) return arrow::Status::OK();
   int64_t received = 0;
   int64_t received_before = -1;
   for (;;) {

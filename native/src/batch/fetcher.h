@@ -16,6 +16,7 @@
 #include "batch/chunk.h"
 #include "batch/layout.h"
 #include "batch/source.h"
+#include "batch/unit_source.h"
 #include "flightbridge/proto/commands.h"
 #include "plan/rows.h"
 #include "plan/schedule.h"
@@ -35,7 +36,7 @@ class Fetcher {
   // `feed` is what the schedule was made from; `first` serves the first connection.
   Fetcher(ConnectFn connect, std::unique_ptr<Source> first, const proto::FeedInfo& feed,
           std::vector<ColumnLayout> layouts, std::shared_ptr<const plan::FeedRows> rows,
-          plan::Schedule schedule, const FetchOptions& options);
+          std::unique_ptr<UnitSource> units, const FetchOptions& options);
   ~Fetcher();
 
   // Goes to the next unit; nullptr at the end. The one before must be used up. Blocks.
@@ -85,7 +86,9 @@ class Fetcher {
   std::mutex mutex_;
   std::condition_variable filled_;   // something for the caller
   std::condition_variable drained_;  // room for the connections
-  plan::Schedule schedule_;
+  const std::unique_ptr<UnitSource> source_;
+  std::mutex turn_;  // whose turn it is to take a unit: they are queued in the source's order
+  arrow::Status source_status_;
   std::deque<std::shared_ptr<Active>> units_;  // front: the one being taken
   int64_t ahead_bytes_ = 0;
   bool scheduled_all_ = false;

@@ -1,7 +1,6 @@
 #include "batch/reader.h"
 
 #include <algorithm>
-#include <exception>
 #include <utility>
 
 #include "flightbridge/error.h"
@@ -21,6 +20,38 @@ int64_t OrDefault(int64_t value, int64_t fallback) { return value == 0 ? fallbac
 
 arrow::Status OutOfRange(const char* name, int64_t value, const char* remedy) {
   return Error(Code::kInvalidArgument, name, "=", value, " is out of range: ", remedy);
+}
+
+arrow::Status CheckLeaseSpec(const proto::ReaderSpec& spec) {
+  if (spec.policy != proto::ShardPolicy::kDynamic) {
+    if (spec.group.empty()) return arrow::Status::OK();
+    return Error(Code::kInvalidArgument, "group='", spec.group,
+                 "' is for policy dynamic: readers "
+                 "with shards of their own share nothing");
+  }
+  if (spec.group.empty() || spec.group.size() > 200) {
+    return Error(Code::kInvalidArgument, "group='", spec.group.substr(0, 40),
+                 "' is not a group's name: policy dynamic needs one of 1 to 200 bytes, the same "
+                 "for all readers that share the feed and another for every run");
+  }
+  if (spec.num_shards != 1) {
+    return OutOfRange("num_shards", spec.num_shards,
+                      "under policy dynamic no reader has a shard: leave it out");
+  }
+  if (spec.uneven == proto::UnevenShards::kPad || spec.uneven == proto::UnevenShards::kDrop) {
+    return Error(Code::kInvalidArgument, "uneven is '", plan::NameOf(spec.uneven),
+                 "': under policy dynamic a reader's rows are known only when the epoch is over; "
+                 "use a static policy");
+  }
+  if (spec.split_rows < 0 || spec.split_rows > plan::kMaxWindowRows / 2) {
+    return OutOfRange("split_rows", spec.split_rows, "give 1 to 2147483647 rows");
+  }
+  if (spec.lease_timeout_s != 0 &&
+      !(spec.lease_timeout_s >= 0.1 && spec.lease_timeout_s <= 86400)) {
+    return Error(Code::kInvalidArgument, "lease_timeout_s=", spec.lease_timeout_s,
+                 " is out of range: give 0.1 to 86400 seconds");
+  }
+  return arrow::Status::OK();
 }
 
 arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
@@ -64,7 +95,7 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
   if (spec.slabs < 0 || spec.slabs > kMaxSlabs) {
     return OutOfRange("slabs", spec.slabs, "give 1 to 1024");
   }
-  return arrow::Status::OK();
+  return CheckLeaseSpec(spec);
 }
 
 plan::ShardSpec ShardOf(const proto::ReaderSpec& spec) {
@@ -86,27 +117,28 @@ arrow::Status Cancelled() { return Error(Code::kCancelled, "the reader was cance
 }  // namespace
 
 arrow::Result<std::unique_ptr<Reader>> Reader::Open(const proto::ReaderSpec& spec,
-                                                    ConnectFn connect, bool local) {
+                                                    ConnectFn connect, bool local,
+                                                    ConnectFn connect_leases) {
   ARROW_RETURN_NOT_OK(CheckSpec(spec));
-  std::unique_ptr<Reader> reader(new Reader(spec, std::move(connect), local));
+  if (connect_leases == nullptr) connect_leases = connect;
+  std::unique_ptr<Reader> reader(
+      new Reader(spec, std::move(connect), local, std::move(connect_leases)));
   ARROW_RETURN_NOT_OK(reader->Describe());
   return reader;
 }
 
-Reader::Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local)
+Reader::Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local,
+               ConnectFn connect_leases)
     : spec_(spec),
       connect_(std::move(connect)),
+      connect_leases_(std::move(connect_leases)),
       // Without a socket there is nothing to wait for that a second thread could hide.
       connections_(OrDefault(spec.connections, local ? 1 : kDefaultConnections)),
       prefetch_bytes_(OrDefault(spec.prefetch_bytes, kDefaultPrefetchBytes)),
       slabs_(OrDefault(spec.slabs, kDefaultSlabs)),
-      pool_(std::make_shared<SlabPool>(slabs_ + 2)),
-      queue_(slabs_) {}
+      pool_(std::make_shared<SlabPool>(slabs_ + 2)) {}
 
-Reader::~Reader() {
-  Cancel();
-  if (assembler_.joinable()) assembler_.join();
-}
+Reader::~Reader() { Cancel(); }
 
 arrow::Status Reader::Describe() {
   ARROW_ASSIGN_OR_RAISE(source_, connect_());
@@ -126,6 +158,7 @@ arrow::Status Reader::Describe() {
   partitions.reserve(feed_.partitions.size());
   for (const auto& p : feed_.partitions) partitions.push_back({p.partition, p.rows});
   rows_ = std::make_shared<const plan::FeedRows>(std::move(partitions));
+  if (leased()) return DescribeSplits();
   const plan::OrderSpec order = OrderOf(spec_);
   const plan::ShardSpec shard = ShardOf(spec_);
   shard_ = std::make_shared<const plan::ShardRows>(rows_, shard);
@@ -149,6 +182,7 @@ arrow::Status Reader::Describe() {
 
 arrow::Status Reader::Seek(const proto::Position& position) {
   ARROW_RETURN_NOT_OK(plan::VerifyPosition(position, context_));
+  if (leased()) return SeekLeased(position);
   const std::lock_guard lock(mutex_);
   if (started_) {
     return Error(Code::kFailedPrecondition,
@@ -161,10 +195,16 @@ arrow::Status Reader::Seek(const proto::Position& position) {
 
 proto::Position Reader::position() const {
   const std::lock_guard lock(mutex_);
-  return plan::MakePosition(context_, epoch_, cursor_);
+  proto::Position position = plan::MakePosition(context_, epoch_, cursor_);
+  if (leased()) DescribeProgress(&position);
+  return position;
 }
 
 ReaderStats Reader::stats() const {
+  if (leased()) {
+    const std::lock_guard lock(mutex_);
+    return lease_stats_;
+  }
   return {.feed_rows = rows_->rows(),
           .own_rows = shard_->own_rows(),
           .padded_rows = shard_->padded_rows(),
@@ -174,13 +214,19 @@ ReaderStats Reader::stats() const {
 void Reader::Cancel() {
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
-  if (fetcher_ != nullptr) fetcher_->Cancel();
-  queue_.Cancel(Cancelled());
+  if (pipeline_ != nullptr) pipeline_->Cancel();
+}
+
+std::shared_ptr<Pipeline> Reader::pipeline() const {
+  const std::lock_guard lock(mutex_);
+  return pipeline_;
 }
 
 arrow::Result<BatchPtr> Reader::Next() {
   Start();
-  ARROW_ASSIGN_OR_RAISE(std::optional<ReadyBatch> ready, queue_.Pop());
+  if (pipeline_ == nullptr) return Cancelled();
+  if (leased()) return NextLeased();
+  ARROW_ASSIGN_OR_RAISE(std::optional<ReadyBatch> ready, pipeline_->queue().Pop());
   const std::lock_guard lock(mutex_);
   if (!ready) {
     if (context_.epochs > 0) {
@@ -196,26 +242,48 @@ arrow::Result<BatchPtr> Reader::Next() {
 
 bool Reader::WaitFor(std::chrono::milliseconds timeout) {
   Start();
-  return queue_.WaitFor(timeout);
+  if (pipeline_ == nullptr) return true;
+  if (leased()) return PrepareLeased(Clock::now() + timeout);
+  return pipeline_->queue().WaitFor(timeout);
 }
 
 void Reader::Start() {
   const std::lock_guard lock(mutex_);
   if (started_ || cancelled_) return;
   started_ = true;
-  fetcher_ = std::make_unique<Fetcher>(
-      connect_, std::move(source_), feed_, layouts_, rows_,
-      plan::Schedule(MakeScheduleSpec(), shard_, epoch_, cursor_),
+  pipeline_ = MakePipeline(first_join_);
+}
+
+std::shared_ptr<Pipeline> Reader::MakePipeline(JoinKind kind) {
+  std::unique_ptr<UnitSource> units;
+  SplitLeases* leases = nullptr;
+  if (leased()) {
+    auto made =
+        std::make_unique<SplitLeases>(connect_leases_, MakeLeaseSettings(), rows_, progress_, kind);
+    leases = made.get();
+    units = std::move(made);
+  } else {
+    units =
+        std::make_unique<PlannedUnits>(plan::Schedule(MakeScheduleSpec(), shard_, epoch_, cursor_));
+  }
+  auto fetcher = std::make_unique<Fetcher>(
+      connect_, std::move(source_), feed_, layouts_, rows_, std::move(units),
       FetchOptions{.connections = connections_, .prefetch_bytes = prefetch_bytes_});
-  assembler_ = std::thread(&Reader::Run, this);
+  return std::make_shared<Pipeline>(std::move(fetcher), leases, layouts_, pool_, slabs_,
+                                    AssembleOptions{.batch_size = spec_.batch_size,
+                                                    .drop_short = leased() && spec_.drop_remainder},
+                                    epoch_, cursor_);
+}
+
+int64_t Reader::RowBytes() const {
+  return std::max<int64_t>(1, feed_.bytes / std::max<int64_t>(1, feed_.rows));
 }
 
 plan::ScheduleSpec Reader::MakeScheduleSpec() const {
   // Units that let every connection be busy within what may be read ahead.
   const int64_t unit_bytes =
       std::clamp<int64_t>(prefetch_bytes_ / (2 * connections_), 1 << 20, 64 << 20);
-  const int64_t row_bytes = std::max<int64_t>(1, feed_.bytes / std::max<int64_t>(1, feed_.rows));
-  int64_t unit_rows = std::max<int64_t>(1, unit_bytes / row_bytes);
+  int64_t unit_rows = std::max<int64_t>(1, unit_bytes / RowBytes());
   constexpr int64_t kRound = 8192;  // writers like powers of two: fewer batches are cut
   if (unit_rows > kRound) unit_rows -= unit_rows % kRound;
   return {.order = context_.order,
@@ -224,76 +292,6 @@ plan::ScheduleSpec Reader::MakeScheduleSpec() const {
           .drop_remainder = spec_.drop_remainder,
           .unit_rows = unit_rows,
           .units_per_window = connections_};
-}
-
-void Reader::Run() {
-  try {
-    queue_.Finish(AssembleAll());
-  } catch (const std::exception& e) {
-    queue_.Finish(Error(Code::kResourceExhausted, "the reader stopped: ", e.what()));
-  }
-}
-
-arrow::Status Reader::AssembleAll() {
-  batch_epoch_ = epoch_;
-  batch_cursor_ = cursor_;
-  for (;;) {
-    ARROW_ASSIGN_OR_RAISE(const plan::Unit* unit, fetcher_->NextUnit());
-    if (unit == nullptr) return Emit();
-    if (unit->epoch != batch_epoch_) {
-      ARROW_RETURN_NOT_OK(Emit());
-      batch_epoch_ = unit->epoch;
-      batch_cursor_ = unit->cursor;
-    }
-    ARROW_RETURN_NOT_OK(TakeUnit(*unit));
-  }
-}
-
-arrow::Status Reader::TakeUnit(const plan::Unit& unit) {
-  for (;;) {
-    ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Chunk> chunk, fetcher_->NextChunk());
-    if (chunk == nullptr) break;
-    window_.push_back(std::move(chunk));
-    if (unit.shuffle) continue;
-    Part part;
-    part.table = std::make_shared<const ChunkTable>(std::exchange(window_, {}), layouts_.size());
-    part.count = part.table->rows();
-    ARROW_RETURN_NOT_OK(Add(std::move(part)));
-  }
-  if (!unit.shuffle || !unit.group_end) return arrow::Status::OK();
-  auto table = std::make_shared<ChunkTable>(std::exchange(window_, {}), layouts_.size());
-  table->Shuffle(*unit.shuffle);
-  Part part;
-  part.rows = table->order().data();
-  part.first = unit.skip;
-  part.count = unit.take;
-  part.table = std::move(table);
-  return Add(std::move(part));
-}
-
-// Adds rows to the batch being filled, and hands out every batch that gets full.
-arrow::Status Reader::Add(Part part) {
-  while (part.count > 0) {
-    Part taken = part;
-    taken.count = std::min(part.count, spec_.batch_size - filled_rows_);
-    if (part.rows != nullptr) taken.rows = part.rows + part.first;
-    part.first += taken.count;
-    part.count -= taken.count;
-    filled_rows_ += taken.count;
-    parts_.push_back(std::move(taken));
-    if (filled_rows_ == spec_.batch_size) ARROW_RETURN_NOT_OK(Emit());
-  }
-  return arrow::Status::OK();
-}
-
-arrow::Status Reader::Emit() {
-  if (filled_rows_ == 0) return arrow::Status::OK();
-  ARROW_ASSIGN_OR_RAISE(BatchPtr batch, Assemble(layouts_, parts_, pool_));
-  batch_cursor_ += filled_rows_;
-  filled_rows_ = 0;
-  parts_.clear();
-  if (!queue_.Push({std::move(batch), batch_epoch_, batch_cursor_})) return Cancelled();
-  return arrow::Status::OK();
 }
 
 }  // namespace flightbridge::batch

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <arrow/result.h>
@@ -15,6 +15,7 @@
 #include "batch/batch.h"
 #include "batch/fetcher.h"
 #include "batch/layout.h"
+#include "batch/pipeline.h"
 #include "batch/ready_queue.h"
 #include "batch/slab.h"
 #include "batch/source.h"
@@ -33,6 +34,10 @@ struct ReaderStats {
   int64_t own_rows = 0;      // of the shard
   int64_t padded_rows = 0;   // handed out a second time, so that all shards are equal
   int64_t dropped_rows = 0;  // of the shard, left out for the same reason
+  // Under DYNAMIC, where no reader has rows of its own.
+  int64_t splits = 0;            // of the feed
+  int64_t completed_splits = 0;  // by this reader, in all epochs
+  int64_t lost_leases = 0;       // how often the group had to be joined again
 };
 
 // Next() is for one thread at a time; Cancel(), position() and stats() for any. The destructor
@@ -41,7 +46,8 @@ class FB_EXPORT Reader {
  public:
   // Describes the feed and checks it, the columns and every setting; reads nothing yet.
   static arrow::Result<std::unique_ptr<Reader>> Open(const proto::ReaderSpec& spec,
-                                                     ConnectFn connect, bool local);
+                                                     ConnectFn connect, bool local,
+                                                     ConnectFn connect_leases = nullptr);
   ~Reader();
 
   const std::vector<ColumnLayout>& layouts() const { return layouts_; }
@@ -58,19 +64,31 @@ class FB_EXPORT Reader {
   void Cancel();
 
  private:
-  Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local);
+  using Clock = std::chrono::steady_clock;
 
+  Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local, ConnectFn connect_leases);
+
+  bool leased() const { return spec_.policy == proto::ShardPolicy::kDynamic; }
   arrow::Status Describe();
+  arrow::Status DescribeSplits();
   void Start();
-  void Run();
-  arrow::Status AssembleAll();
-  arrow::Status TakeUnit(const plan::Unit& unit);
-  arrow::Status Add(Part part);
-  arrow::Status Emit();
+  std::shared_ptr<Pipeline> MakePipeline(JoinKind kind);
   plan::ScheduleSpec MakeScheduleSpec() const;
+  LeaseSettings MakeLeaseSettings() const;
+  int64_t RowBytes() const;
+
+  // Under DYNAMIC; see reader_leased.cc.
+  arrow::Status SeekLeased(const proto::Position& position);
+  void DescribeProgress(proto::Position* position) const;
+  arrow::Result<BatchPtr> NextLeased();
+  bool PrepareLeased(Clock::time_point deadline);
+  void Advance(const ReadyBatch& ready);
+  arrow::Status Rejoin();
+  std::shared_ptr<Pipeline> pipeline() const;
 
   const proto::ReaderSpec spec_;
   const ConnectFn connect_;
+  const ConnectFn connect_leases_;
   const int64_t connections_;
   const int64_t prefetch_bytes_;
   const size_t slabs_;
@@ -81,22 +99,19 @@ class FB_EXPORT Reader {
   std::shared_ptr<const plan::ShardRows> shard_;
   plan::PositionContext context_;
   std::shared_ptr<SlabPool> pool_;
-  ReadyQueue queue_;
 
   mutable std::mutex mutex_;
   int64_t epoch_ = 0;  // of position()
   int64_t cursor_ = 0;
   bool started_ = false;
   bool cancelled_ = false;
-  std::unique_ptr<Fetcher> fetcher_;
-  std::thread assembler_;
+  std::shared_ptr<Pipeline> pipeline_;
 
-  // The assembler's own.
-  std::vector<Part> parts_;  // of the batch being filled
-  int64_t filled_rows_ = 0;
-  int64_t batch_epoch_ = 0;
-  int64_t batch_cursor_ = 0;
-  std::vector<std::unique_ptr<Chunk>> window_;
+  // Under DYNAMIC.
+  SplitProgress progress_;
+  ReaderStats lease_stats_;
+  JoinKind first_join_ = JoinKind::kFirst;
+  std::optional<arrow::Result<std::optional<ReadyBatch>>> front_;  // the caller's; not handed out
 };
 
 }  // namespace flightbridge::batch

@@ -8,19 +8,23 @@
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <arrow/result.h>
 #include <arrow/status.h>
 
 #include "batch/batch.h"
+#include "flightbridge/proto/commands.h"
 
 namespace flightbridge::batch {
 
 // A batch, and how far in the data its last row is.
 struct ReadyBatch {
-  BatchPtr batch;
+  BatchPtr batch;  // nullptr: rows that are left out
   int64_t epoch = 0;
   int64_t cursor = 0;
+  std::vector<int64_t> finished;              // leased splits whose last row is in it
+  std::optional<proto::SplitCursor> current;  // the split that its last row leaves unfinished
 };
 
 // One thread pushes, one pops. Each side wakes the other only when it sleeps, and a full queue is

@@ -55,8 +55,8 @@ class FlightClient : public Client {
   }
 
   arrow::Result<proto::FeedInfo> DescribeFeed(const std::string& feed) override {
-    return Act<proto::FeedInfo>("DescribeFeed", proto::DescribeFeed{feed}.Encode(),
-                                "describing feed '" + feed + "'");
+    return ActFor<proto::FeedInfo>("DescribeFeed", proto::DescribeFeed{feed}.Encode(),
+                                   "describing feed '" + feed + "'");
   }
 
   arrow::Result<std::shared_ptr<arrow::Schema>> GetSchema(const std::string& feed) override {
@@ -71,7 +71,7 @@ class FlightClient : public Client {
   }
 
   arrow::Result<proto::ServerStatus> Status() override {
-    return Act<proto::ServerStatus>("ServerStatus", "", "asking for the server's status");
+    return ActFor<proto::ServerStatus>("ServerStatus", "", "asking for the server's status");
   }
 
   arrow::Status DropFeed(const std::string& feed, bool if_exists) override {
@@ -83,7 +83,7 @@ class FlightClient : public Client {
       const std::string& feed, const std::string& job_id, proto::WriteMode mode,
       const std::shared_ptr<arrow::Schema>& schema) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    return Act<proto::BeginWriteResult>(
+    return ActFor<proto::BeginWriteResult>(
         "BeginWrite", proto::BeginWrite{feed, job_id, mode, bytes->ToString()}.Encode(),
         "beginning a write of feed '" + feed + "'");
   }
@@ -98,9 +98,9 @@ class FlightClient : public Client {
   arrow::Result<proto::CommitWriteResult> CommitWrite(
       const std::string& feed, const std::string& job_id,
       const std::vector<proto::AttemptRef>& attempts) override {
-    return Act<proto::CommitWriteResult>("CommitWrite",
-                                         proto::CommitWrite{feed, job_id, attempts}.Encode(),
-                                         "committing feed '" + feed + "'");
+    return ActFor<proto::CommitWriteResult>("CommitWrite",
+                                            proto::CommitWrite{feed, job_id, attempts}.Encode(),
+                                            "committing feed '" + feed + "'");
   }
 
   arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) override {
@@ -119,6 +119,12 @@ class FlightClient : public Client {
     ARROW_ASSIGN_OR_RAISE(auto schema, GetSchema(ticket.feed));
     ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
     return std::make_unique<EmptyGet>(SelectFields(schema, columns));
+  }
+
+  arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                 const std::string& doing) override {
+    ARROW_ASSIGN_OR_RAISE(auto answer, RunAction(action, body, doing));
+    return std::move(answer).value_or("");
   }
 
  private:
@@ -148,7 +154,7 @@ class FlightClient : public Client {
   }
 
   template <typename M>
-  arrow::Result<M> Act(std::string_view name, std::string body, const std::string& doing) {
+  arrow::Result<M> ActFor(std::string_view name, std::string body, const std::string& doing) {
     ARROW_ASSIGN_OR_RAISE(const auto answer, RunAction(name, std::move(body), doing));
     return ParseAnswer<M>(answer.value_or(""), doing);
   }

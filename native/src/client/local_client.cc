@@ -79,6 +79,12 @@ class LocalClient : public Client {
     return OpenLocalGet(connection_, ticket);
   }
 
+  arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                 const std::string& doing) override {
+    ARROW_RETURN_NOT_OK(FindStore(*connection_).status());
+    return feed::LocalAct(connection_->uri(), action, body);
+  }
+
  private:
   const std::shared_ptr<Connection> connection_;
 };

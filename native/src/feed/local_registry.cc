@@ -43,6 +43,20 @@ std::string Normalize(const std::string& uri) {
   return uri.substr(0, at) + "://127.0.0.1:" + uri.substr(at + kLocalhost.size());
 }
 
+// A function of the server, to be called without the lock; empty where there is none.
+template <typename F>
+F Copy(const std::string& uri, F LocalServer::* function) {
+  Registry* mine = Mine();
+  if (mine == nullptr) return nullptr;
+  std::lock_guard lock(mine->mutex);
+  const auto at = mine->servers.find(Normalize(uri));
+  return at == mine->servers.end() ? nullptr : at->second.*function;
+}
+
+arrow::Status Stopped(const std::string& uri) {
+  return Error(Code::kUnavailable, "the server at ", uri, " in this process has stopped");
+}
+
 }  // namespace
 
 void RegisterLocal(const std::string& uri, LocalServer server) {
@@ -71,16 +85,14 @@ std::shared_ptr<FeedStore> FindLocal(const std::string& uri) {
 }
 
 arrow::Result<proto::ServerStatus> LocalStatus(const std::string& uri) {
-  std::function<arrow::Result<proto::ServerStatus>()> status;
-  if (Registry* mine = Mine(); mine != nullptr) {
-    std::lock_guard lock(mine->mutex);
-    const auto at = mine->servers.find(Normalize(uri));
-    if (at != mine->servers.end()) status = at->second.status;
-  }
-  if (!status) {
-    return Error(Code::kUnavailable, "the server at ", uri, " in this process has stopped");
-  }
-  return status();
+  if (const auto status = Copy(uri, &LocalServer::status)) return status();
+  return Stopped(uri);
+}
+
+arrow::Result<std::string> LocalAct(const std::string& uri, const std::string& action,
+                                    const std::string& body) {
+  if (const auto act = Copy(uri, &LocalServer::act)) return act(action, body);
+  return Stopped(uri);
 }
 
 }  // namespace flightbridge::feed

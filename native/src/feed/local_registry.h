@@ -16,6 +16,8 @@ namespace flightbridge::feed {
 struct LocalServer {
   std::shared_ptr<FeedStore> store;
   std::function<arrow::Result<proto::ServerStatus>()> status;
+  // As Client::Act.
+  std::function<arrow::Result<std::string>(const std::string&, const std::string&)> act = nullptr;
 };
 
 // Thread-safe. A forked child finds nothing its parent registered: it has the store's memory but
@@ -26,5 +28,7 @@ void UnregisterLocal(const std::string& uri);
 std::shared_ptr<FeedStore> FindLocal(const std::string& uri);
 // UNAVAILABLE where there is none.
 arrow::Result<proto::ServerStatus> LocalStatus(const std::string& uri);
+arrow::Result<std::string> LocalAct(const std::string& uri, const std::string& action,
+                                    const std::string& body);
 
 }  // namespace flightbridge::feed

@@ -68,6 +68,10 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
     return Differs("uneven", std::string(NameOf(uneven)), std::string(NameOf(context.uneven)),
                    "read with the setting that the position was saved with");
   }
+  if (policy == ShardPolicy::kDynamic && position.split_rows != context.split_rows) {
+    return Differs("split_rows", position.split_rows, context.split_rows,
+                   "read with split_rows as it was when the position was saved");
+  }
   if (position.num_shards != order.num_shards) {
     return Differs("num_shards", position.num_shards, order.num_shards,
                    "read with the shard count that the position was saved with");

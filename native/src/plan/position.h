@@ -24,7 +24,8 @@ struct PositionContext {
   OrderSpec order;
   ShardPolicy policy = ShardPolicy::kStatic;
   UnevenShards uneven = UnevenShards::kJoin;
-  int64_t epochs = 1;  // -1: without end
+  int64_t split_rows = 0;  // DYNAMIC
+  int64_t epochs = 1;      // -1: without end
   int64_t shard_rows = 0;
 };
 

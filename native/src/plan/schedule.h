@@ -34,6 +34,8 @@ struct Unit {
   int64_t skip = 0;    // ... after skipping these (of the permuted rows)
   int64_t rows = 0;    // of this unit
   bool group_end = true;
+  int64_t split = -1;               // under DYNAMIC: its number, ...
+  int64_t split_cursor = 0;         // ... and how many rows of it were handed out before
   std::vector<Interval> intervals;  // global rows, in the order they are fetched
   std::optional<Random> shuffle;    // permutes the rows of the whole group
 };

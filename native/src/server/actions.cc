@@ -7,6 +7,7 @@
 #include <arrow/buffer.h>
 
 #include "flightbridge/error.h"
+#include "server/lease_actions_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -61,6 +62,27 @@ Answer DescribeFeed(ServiceState* state, const Caller& caller, std::string_view 
   return info.Encode();
 }
 
+Answer Acquire(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AcquireSplits>("AcquireSplits", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto result, AcquireSplits(state, request));
+  return result.Encode();
+}
+
+Answer Renew(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::RenewLease>("RenewLease", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  ARROW_RETURN_NOT_OK(RenewLease(state, request));
+  return std::nullopt;
+}
+
+Answer Release(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::ReleaseSplits>("ReleaseSplits", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  ARROW_RETURN_NOT_OK(ReleaseSplits(state, request));
+  return std::nullopt;
+}
+
 Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view body) {
   if (!body.empty()) {
     return Error(Code::kInvalidArgument,
@@ -85,6 +107,10 @@ constexpr std::array kActions = {
     Entry{"AbortWrite", "AbortWrite: discards a write job", AbortWrite},
     Entry{"DropFeed", "DropFeed: removes a feed", DropFeed},
     Entry{"DescribeFeed", "DescribeFeed -> FeedInfo", DescribeFeed},
+    Entry{"AcquireSplits", "AcquireSplits -> AcquireSplitsResult: leases splits to a reader",
+          Acquire},
+    Entry{"RenewLease", "RenewLease: keeps a reader's splits", Renew},
+    Entry{"ReleaseSplits", "ReleaseSplits: completes splits or gives them back", Release},
     Entry{"ServerStatus", "-> ServerStatus: what the server holds and does now", ServerStatus},
 };
 

@@ -15,6 +15,7 @@
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
+#include "server/actions_internal.h"
 #include "server/auth.h"
 #include "server/flight_service_internal.h"
 #include "server/ipc_guard_internal.h"
@@ -75,6 +76,7 @@ proto::ServerStatus ServiceState::Status() const {
                          .count();
   status.data_dir = data_dir;
   status.token_file_error = auth->token_file_error();
+  status.open_leases = leases.open_leases();
   return status;
 }
 
@@ -115,6 +117,19 @@ std::function<arrow::Result<proto::ServerStatus>()> StatusOf(
     const auto alive = weak.lock();
     if (alive == nullptr) return Stopped();
     return alive->Status();
+  };
+}
+
+// The same for actions: the process's own calls need no token.
+auto ActionsOf(const std::shared_ptr<server::ServiceState>& state) {
+  return [weak = std::weak_ptr(state)](const std::string& action,
+                                       const std::string& body) -> arrow::Result<std::string> {
+    const auto alive = weak.lock();
+    if (alive == nullptr) return Stopped();
+    ARROW_ASSIGN_OR_RAISE(auto answer, server::RunAction(alive.get(), server::Caller::Trusted(),
+                                                         {"flightbridge.v1." + action,
+                                                          arrow::Buffer::FromString(body)}));
+    return std::move(answer).value_or("");
   };
 }
 
@@ -164,7 +179,8 @@ class Server::Impl {
     }
     impl->port_ = impl->service_->port();
     impl->uri_ = (tls ? "grpc+tls://" : "grpc://") + server::HostPort(options.host, impl->port_);
-    feed::RegisterLocal(impl->uri_, {impl->state_->store, StatusOf(impl->state_)});
+    feed::RegisterLocal(impl->uri_,
+                        {impl->state_->store, StatusOf(impl->state_), ActionsOf(impl->state_)});
     return impl;
   }
 

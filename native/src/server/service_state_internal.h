@@ -14,6 +14,7 @@
 
 #include "feed/feed_store.h"
 #include "flightbridge/proto/commands.h"
+#include "lease/lease_table.h"
 #include "server/auth.h"
 
 namespace flightbridge::server {
@@ -27,6 +28,8 @@ struct ServiceState {
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   std::atomic<int64_t> streams{0};  // StreamSlots that are taken
+  mutable lease::LeaseTable leases;  // expires what is over whenever it is looked at
+
   std::atomic<int64_t> open_puts{0};
   std::atomic<int64_t> open_gets{0};
   std::atomic<int64_t> bytes_put{0};

@@ -154,3 +154,35 @@ def test_checkpoint_manager_with_a_model(bridge, tmp_path):
     for batch in iterator:
         resumed.assign_add(tf.reduce_sum(batch))
     assert int(resumed) == sum(range(1003))
+
+
+@pytest.mark.parametrize("symbolic", [False, True], ids=["full_state", "symbolic"])
+@pytest.mark.parametrize("behind", ["source", "prefetch", "repeat"])
+def test_every_break_point_of_a_dynamic_reader(bridge, tmp_path, behind, symbolic):
+    def dataset(group):
+        settings = {"policy": "dynamic", "group": group, "split_rows": 70}
+        return make(bridge, shuffle=True, behind=behind, symbolic=symbolic, **settings)
+
+    whole = take(iter(dataset(f"whole {behind} {symbolic}")))
+    assert sorted(set(itertools.chain(*itertools.chain(whole)))) == list(range(1003))
+    for break_point in range(len(whole) + 1):
+        group = f"{behind} {symbolic} {break_point}"
+        iterator = iter(dataset(group))
+        before = take(iterator, break_point)
+        path = save(iterator, tmp_path)
+        if break_point > 0:  # what came after the checkpoint never happened
+            take(iterator, 1)
+            del iterator
+        assert before + take(restore(dataset(group), path)) == whole, break_point
+
+
+def test_a_dynamic_dataset_goes_on_with_the_next_epoch(bridge):
+    settings = {"policy": "dynamic", "group": "epochs", "split_rows": 70}
+    dataset = make(bridge, **settings)
+    assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    passes = [sorted(itertools.chain(*take(iter(dataset)))) for _ in range(3)]
+    assert passes == [list(range(1003))] * 3
+    with pytest.raises(flightbridge.errors.InvalidArgumentError, match="reshuffle_each_iteration"):
+        make(bridge, **settings, reshuffle_each_iteration=False)
+    with pytest.raises(flightbridge.errors.InvalidArgumentError, match="no reader has a shard"):
+        make(bridge, **settings, shard=(0, 2))
