@@ -108,5 +108,15 @@ test-wheel: wheel
 bench: build
 	@for what in put get tf move; do $(VENV)/bin/flightbridge bench $$what $(ARGS) || exit 1; done
 
+# Every byte that comes from outside, mutated for FUZZ_SECONDS per target under ASan and UBSan. A crash
+# shows its seed: FLIGHTBRIDGE_FUZZ_SEED=N make fuzz repeats it.
+FUZZ_SECONDS ?= 300
+fuzz: $(VENV)/.installed
+	@mkdir -p build && echo "== fuzz targets, $(FUZZ_SECONDS) s each"
+	$(call native_tests,build/native-asan,address)
+	@FLIGHTBRIDGE_FUZZ_SECONDS=$(FUZZ_SECONDS) ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/native/tests/lsan.supp:print_suppressions=0 \
+	  build/native-asan/native/tests/fb_tests --gtest_filter='*Fuzz.*'
+
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built
