@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flightbridge.config import parse_servers
 from flightbridge.credentials import resolve
 from flightbridge.descriptions import (
     AttemptRef,
@@ -98,7 +99,12 @@ class PutStream:
             result = commands_pb2.PutResult.FromString(self._native.finish())
             self._over = True
         return AttemptRef(
-            self._partition, self._attempt, result.rows, result.batches, result.crc32c
+            self._partition,
+            self._attempt,
+            result.rows,
+            result.batches,
+            result.crc32c,
+            result.bytes,
         )
 
     def abort(self) -> None:
@@ -132,7 +138,7 @@ class Client:
 
     def __init__(
         self,
-        uri: str,
+        uri: str | Sequence[str],
         *,
         token: str | None = None,
         tls_ca: str | os.PathLike[str] | None = None,
@@ -144,6 +150,7 @@ class Client:
     ) -> None:
         from flightbridge._native._client import NativeClient
 
+        uri = uri if isinstance(uri, str) else parse_servers(uri)
         self.uri = uri
         credentials = resolve(
             uri,
@@ -339,6 +346,7 @@ class Client:
                     rows=ref.rows,
                     batches=ref.batches,
                     crc32c=ref.crc32c,
+                    bytes=ref.bytes,
                 )
                 for ref in attempts
             ],
@@ -386,7 +394,7 @@ class Client:
 
 
 def connect(
-    uri: str,
+    uri: str | Sequence[str],
     *,
     token: str | None = None,
     tls_ca: str | os.PathLike[str] | None = None,
@@ -399,7 +407,9 @@ def connect(
     """Connects to a server.
 
     Args:
-        uri: ``grpc://HOST:PORT``, or ``grpc+tls://HOST:PORT`` for a server with TLS.
+        uri: ``grpc://HOST:PORT``, or ``grpc+tls://HOST:PORT`` for a server with TLS; or, for feeds
+            that span several servers, all of these, as a list or as
+            ``grpc://HOST:PORT,HOST:PORT``. Write and read with the same list.
         token: Sent as ``authorization: Bearer`` with every call; by default the environment
             variable ``FLIGHTBRIDGE_TOKEN``, where it is set.
         tls_ca: For ``grpc+tls://``: PEM file of the CAs that may have signed the server's

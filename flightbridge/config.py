@@ -6,6 +6,7 @@ Every error names the setting, the value and the remedy.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from flightbridge.errors import InvalidArgumentError
 
@@ -70,6 +71,37 @@ def format_bytes(size: int | float) -> str:
         if abs(scaled) < 1024:
             return f"{scaled:.1f} {unit}"
     return f"{scaled / 1024:.1f} TiB"
+
+
+def parse_servers(uri: str | Sequence[str], name: str = "uri") -> str:
+    """The servers of ``grpc://HOST:PORT,HOST:PORT,...``, or of a list of URIs, as one URI.
+
+    A feed spans the servers of such a list; the scheme of the first holds for those without one.
+
+    Raises:
+        InvalidArgumentError: A part is no server's URI, or the list is empty or names one twice.
+    """
+    if not isinstance(uri, Sequence) or not all(isinstance(part, str) for part in uri):
+        raise InvalidArgumentError(
+            f"{name}={uri!r} is neither a server address nor a list of them: write "
+            "grpc://HOST:PORT, such as grpc://127.0.0.1:8815"
+        )
+    text = uri if isinstance(uri, str) else ",".join(uri)
+    scheme, separator, _ = text.partition("://")
+    servers = [
+        part if "://" in part else f"{scheme}{separator}{part}"
+        for part in (piece.strip() for piece in text.split(","))
+    ]
+    if len(servers) == 1:
+        parse_uri(text, name)
+        return text
+    seen: set[tuple[str, int]] = set()
+    for server in servers:
+        address = parse_uri(server, name)
+        if address in seen:
+            raise InvalidArgumentError(f"{name}={uri!r} names {server} twice: name each once")
+        seen.add(address)
+    return ",".join(servers)
 
 
 def parse_uri(uri: str, name: str = "uri") -> tuple[str, int]:

@@ -35,6 +35,8 @@ class PartitionInfo:
     bytes: int
     batches: int
     crc32c: int
+    server: str | None = None
+    """URI of the server that holds it, where the feed spans several."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class FeedInfo:
         created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
         schema_text: The schema, for people.
         open_jobs: Write jobs begun and not yet committed or aborted.
+        servers: URIs of the servers that the feed spans; empty where it is on one only.
     """
 
     feed: str
@@ -66,6 +69,7 @@ class FeedInfo:
     created_unix_ms: int
     schema_text: str
     open_jobs: int
+    servers: tuple[str, ...] = ()
 
     @classmethod
     def from_proto(cls, message: Any) -> FeedInfo:
@@ -79,12 +83,20 @@ class FeedInfo:
             rows=message.rows,
             bytes=message.bytes,
             partitions=tuple(
-                PartitionInfo(p.partition, p.rows, p.bytes, p.batches, p.crc32c)
+                PartitionInfo(
+                    p.partition,
+                    p.rows,
+                    p.bytes,
+                    p.batches,
+                    p.crc32c,
+                    message.servers[p.server] if message.servers else None,
+                )
                 for p in message.partitions
             ),
             created_unix_ms=message.created_unix_ms,
             schema_text=message.schema_text,
             open_jobs=message.open_jobs,
+            servers=tuple(message.servers),
         )
 
 
@@ -142,6 +154,7 @@ class AttemptRef:
         rows: Rows staged.
         batches: Record batches staged.
         crc32c: Checksum over the batches' checksums.
+        bytes: Bytes staged.
     """
 
     partition: int
@@ -149,3 +162,4 @@ class AttemptRef:
     rows: int
     batches: int
     crc32c: int
+    bytes: int = 0

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import SupportsIndex
 
-from flightbridge.config import parse_bytes, parse_uri
+from flightbridge.config import parse_bytes, parse_servers
 from flightbridge.credentials import resolve
 from flightbridge.errors import InvalidArgumentError
 from flightbridge.v1 import commands_pb2
@@ -73,7 +73,8 @@ def make_spec(
     """A checked ``ReaderSpec``.
 
     Args:
-        uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``.
+        uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``, or those that the feed
+            spans, ``grpc://HOST:PORT,HOST:PORT``.
         feed: The feed's name.
         batch_size: Rows of a batch, from 1 to ``MAX_BATCH_ROWS``.
         columns: Columns to read, in output order. ``None``: all, in the feed's order.
@@ -111,7 +112,7 @@ def make_spec(
         InvalidArgumentError: A setting has a wrong type or is out of range; the message names
             the setting, the value and the remedy.
     """
-    parse_uri(uri)
+    uri = parse_servers(uri)
     if not isinstance(feed, str) or not feed:
         raise InvalidArgumentError(f"feed={feed!r} is not a feed name: give a non-empty str")
     spec = commands_pb2.ReaderSpec(

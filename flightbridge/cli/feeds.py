@@ -136,9 +136,9 @@ def drop_feeds(
 
 
 def _connect(server: str, timeout: float, credentials: dict[str, Any]) -> Client:
-    from flightbridge.config import parse_uri
+    from flightbridge.config import parse_servers
 
-    parse_uri(server, "--server")
+    parse_servers(server, "--server")
     from flightbridge.client import connect
     from flightbridge.credentials import export_credentials
 

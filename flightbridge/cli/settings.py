@@ -281,7 +281,8 @@ CLIENT: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVER",
         f"grpc://127.0.0.1:{DEFAULT_PORT}",
         "URI",
-        "The server, grpc://HOST:PORT or grpc+tls://HOST:PORT.",
+        "The server, grpc://HOST:PORT or grpc+tls://HOST:PORT, or all that feeds span, "
+        "grpc://HOST:PORT,HOST:PORT.",
     ),
     Setting(
         "--timeout",

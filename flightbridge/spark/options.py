@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flightbridge.config import parse_uri
+from flightbridge.config import parse_servers
 from flightbridge.credentials import token_or_default
 from flightbridge.errors import InvalidArgumentError
 
@@ -99,7 +99,7 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
                 f"remove it, or use one of {_listed(_KNOWN)}"
             )
     uri, feed = (_required(given, name) for name in ("uri", "feed"))
-    parse_uri(uri, "option uri")
+    uri = parse_servers(uri, "option uri")
     return WriteOptions(
         uri=uri,
         feed=feed,

@@ -37,7 +37,7 @@ inline arrow::Result<std::shared_ptr<feed::FeedStore>> OpenStore() {
   const auto batch = FeedBatch();
   ARROW_ASSIGN_OR_RAISE(const auto schema, feed::EncodeSchema(*batch->schema()));
   ARROW_RETURN_NOT_OK(
-      store->BeginWrite({kFeed, "first", proto::WriteMode::kOverwrite, schema}).status());
+      store->BeginWrite({kFeed, "first", proto::WriteMode::kOverwrite, schema, {}}).status());
   ARROW_ASSIGN_OR_RAISE(auto attempt, store->OpenAttempt({kFeed, "first", 0, 1}, batch->schema()));
   ARROW_RETURN_NOT_OK(attempt->Append(*batch, std::nullopt));
   ARROW_ASSIGN_OR_RAISE(const auto put, attempt->Finish(std::nullopt));
@@ -52,6 +52,7 @@ inline std::shared_ptr<server::ServiceState> State() {
   static const std::shared_ptr<server::ServiceState> state = [] {
     auto made = std::make_shared<server::ServiceState>();
     made->store = *OpenStore();
+    made->peers = std::make_unique<server::Peers>(made->store);
     made->auth = *server::Authenticator::Open("");
     made->max_batch_bytes = kMaxBatchBytes;
     made->max_streams = 4;

@@ -277,7 +277,7 @@ TEST(FeedStore, BeginIsIdempotentAndStrict) {
   ExpectError(store.Begin("f", "k", NumberedSchema(), Mode::kUnspecified).status(),
               Code::kInvalidArgument, {"write mode 0"});
   ExpectError(store.Begin("f", "", NumberedSchema()).status(), Code::kInvalidArgument, {"job id"});
-  ExpectError(store->BeginWrite({"f", "k", Mode::kAppend, "garbage"}).status(),
+  ExpectError(store->BeginWrite({"f", "k", Mode::kAppend, "garbage", {}}).status(),
               Code::kInvalidArgument, {"schema"});
 }
 

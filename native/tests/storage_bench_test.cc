@@ -67,7 +67,7 @@ TEST(StorageBench, DISABLED_Append) {
     }
     const double crc = batch_bytes * kBatches / (Seconds() - crc_begin) / 1e9;
     const std::string job = "j" + std::to_string(round);
-    ASSERT_TRUE(store->BeginWrite({"f", job, proto::WriteMode::kOverwrite, schema}).ok());
+    ASSERT_TRUE(store->BeginWrite({"f", job, proto::WriteMode::kOverwrite, schema, {}}).ok());
     auto writer = store->OpenAttempt({"f", job, 0, 0}, batch->schema()).ValueOrDie();
     const double begin = Seconds();
     for (int i = 0; i < kBatches; ++i) {

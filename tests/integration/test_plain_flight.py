@@ -300,8 +300,8 @@ def run(client: fl.FlightClient, name: str, message=None) -> list[bytes]:
 def test_actions(client):
     names = {a.type.removeprefix("flightbridge.v1.") for a in client.list_actions(OPTIONS)}
     assert names == {
-        "BeginWrite", "CommitWrite", "AbortWrite", "DropFeed", "DescribeFeed", "ServerStatus",
-        "AcquireSplits", "RenewLease", "ReleaseSplits",
+        "BeginWrite", "CommitWrite", "CommitStatus", "AbortWrite", "DropFeed", "DescribeFeed",
+        "ServerStatus", "AcquireSplits", "RenewLease", "ReleaseSplits",
     }  # fmt: skip
     put(client, numbers(5), "feed")
     info = pb.FeedInfo.FromString(run(client, "DescribeFeed", pb.DescribeFeed(feed="feed"))[0])

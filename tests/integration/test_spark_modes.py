@@ -208,3 +208,19 @@ def test_a_failing_query_keeps_its_own_error(spark, bridge, client):
     assert type(caught.value).__module__.startswith("pyspark")
     with pytest.raises(FeedNotFoundError):
         client.feed("f")
+
+
+def test_a_feed_that_spans_servers(classic_session, bridge):
+    with (
+        flightbridge.Server() as second,
+        flightbridge.Server() as third,
+        flightbridge.connect([bridge.uri, second.uri, third.uri]) as client,
+    ):
+        through_format(frame(classic_session, 0, 30), client.uri, "f", "error")
+        assert ids(client) == list(range(30))
+        info = flightbridge.spark.write(
+            frame(classic_session, 30, 60), client.uri, "f", "append", partitions=6
+        )
+        assert {part.server for part in info.partitions} <= set(info.servers)
+        assert len({part.server for part in info.partitions}) > 1
+        assert ids(client) == list(range(60))

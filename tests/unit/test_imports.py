@@ -28,7 +28,8 @@ MAY_INCLUDE = {
     "segment": {"common"},
     "feed": {"segment", "common"},
     "lease": {"plan", "common"},
-    "server": {"feed", "lease", "plan", "segment", "common"},
+    # client: to ask other servers
+    "server": {"client", "feed", "lease", "plan", "segment", "common"},
     "plan": {"common"},
     "client": {"feed", "segment", "common"},
     "batch": {"plan", "client", "feed", "segment", "common"},

@@ -2,9 +2,11 @@
 
 #include <utility>
 
+#include "client/cluster_client.h"
 #include "client/connection.h"
 #include "client/flight_client.h"
 #include "client/local_client.h"
+#include "client/uri.h"
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
@@ -12,6 +14,8 @@
 namespace flightbridge {
 
 arrow::Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
+  ARROW_ASSIGN_OR_RAISE(const auto servers, client::ParseServers(options.uri));
+  if (servers.size() > 1) return client::MakeClusterClient(options, servers);
   ARROW_ASSIGN_OR_RAISE(auto connection, client::Connection::Open(options));
   if (!options.force_flight && feed::FindLocal(options.uri) != nullptr)
     return client::MakeLocalClient(std::move(connection));

@@ -1,13 +1,13 @@
 #include "client/flight_client.h"
 
-#include <optional>
 #include <utility>
 
-#include <arrow/buffer.h>
 #include <arrow/flight/types.h>
 #include <arrow/ipc/dictionary.h>
 #include <arrow/ipc/writer.h>
 
+#include "client/action.h"
+#include "client/empty_get.h"
 #include "client/flight_get.h"
 #include "client/flight_put.h"
 #include "client/get_plan.h"
@@ -18,18 +18,6 @@ namespace flightbridge::client {
 namespace {
 
 namespace flight = arrow::flight;
-
-// A get of no rows: nothing to ask the server for but the schema.
-class EmptyGet : public GetStream {
- public:
-  explicit EmptyGet(std::shared_ptr<arrow::Schema> schema) : schema_(std::move(schema)) {}
-  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return schema_; }
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override { return nullptr; }
-  void Cancel() override {}
-
- private:
-  const std::shared_ptr<arrow::Schema> schema_;
-};
 
 class FlightClient : public Client {
  public:
@@ -49,8 +37,9 @@ class FlightClient : public Client {
       auto next = listing->Next();
       if (!next.ok()) return translated(next.status());
       if (*next == nullptr) return feeds;
-      ARROW_ASSIGN_OR_RAISE(feeds.emplace_back(),
-                            ParseAnswer<proto::FeedInfo>((*next)->app_metadata(), "listing feeds"));
+      ARROW_ASSIGN_OR_RAISE(
+          feeds.emplace_back(),
+          ParseAnswer<proto::FeedInfo>(*connection_, (*next)->app_metadata(), "listing feeds"));
     }
   }
 
@@ -83,9 +72,13 @@ class FlightClient : public Client {
       const std::string& feed, const std::string& job_id, proto::WriteMode mode,
       const std::shared_ptr<arrow::Schema>& schema) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    return ActFor<proto::BeginWriteResult>(
-        "BeginWrite", proto::BeginWrite{feed, job_id, mode, bytes->ToString()}.Encode(),
-        "beginning a write of feed '" + feed + "'");
+    proto::BeginWrite begin;
+    begin.feed = feed;
+    begin.job_id = job_id;
+    begin.mode = mode;
+    begin.schema = bytes->ToString();
+    return ActFor<proto::BeginWriteResult>("BeginWrite", begin.Encode(),
+                                           "beginning a write of feed '" + feed + "'");
   }
 
   arrow::Result<std::unique_ptr<PutStream>> OpenPut(
@@ -123,45 +116,19 @@ class FlightClient : public Client {
 
   arrow::Result<std::string> Act(const std::string& action, const std::string& body,
                                  const std::string& doing) override {
-    ARROW_ASSIGN_OR_RAISE(auto answer, RunAction(action, body, doing));
+    ARROW_ASSIGN_OR_RAISE(auto answer, RunAction(connection_.get(), action, body, doing));
     return std::move(answer).value_or("");
   }
 
  private:
   template <typename M>
-  arrow::Result<M> ParseAnswer(std::string_view bytes, std::string_view doing) {
-    if (auto message = proto::Parse<M>(bytes)) return *std::move(message);
-    return Error(Code::kInternal, doing, ": the answer of ", connection_->uri(),
-                 " cannot be parsed: is it a FlightBridge server of this version?");
-  }
-
-  // Runs an action to its end, since its status comes last. At most one result is expected.
-  arrow::Result<std::optional<std::string>> RunAction(std::string_view name, std::string body,
-                                                      const std::string& doing) {
-    ARROW_RETURN_NOT_OK(connection_->owner().Check());
-    const flight::Action action{"flightbridge.v1." + std::string(name),
-                                arrow::Buffer::FromString(std::move(body))};
-    std::unique_ptr<flight::ResultStream> results;
-    ARROW_RETURN_NOT_OK(connection_->Translate(
-        connection_->transport().DoAction(connection_->UnaryOptions(), action, &results), doing));
-    std::optional<std::string> answer;
-    while (true) {
-      auto next = results->Next();
-      if (!next.ok()) return connection_->Translate(next.status(), doing);
-      if (*next == nullptr) return answer;
-      if ((*next)->body != nullptr) answer = (*next)->body->ToString();
-    }
-  }
-
-  template <typename M>
   arrow::Result<M> ActFor(std::string_view name, std::string body, const std::string& doing) {
-    ARROW_ASSIGN_OR_RAISE(const auto answer, RunAction(name, std::move(body), doing));
-    return ParseAnswer<M>(answer.value_or(""), doing);
+    return client::Act<M>(connection_.get(), name, std::move(body), doing);
   }
 
   arrow::Status ActWithoutAnswer(std::string_view name, std::string body,
                                  const std::string& doing) {
-    return RunAction(name, std::move(body), doing).status();
+    return RunAction(connection_.get(), name, std::move(body), doing).status();
   }
 
   const std::shared_ptr<Connection> connection_;

@@ -54,7 +54,12 @@ class LocalClient : public Client {
       const std::shared_ptr<arrow::Schema>& schema) override {
     ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection_));
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    return store->BeginWrite({feed, job_id, mode, bytes->ToString()});
+    proto::BeginWrite begin;
+    begin.feed = feed;
+    begin.job_id = job_id;
+    begin.mode = mode;
+    begin.schema = bytes->ToString();
+    return store->BeginWrite(begin);
   }
 
   arrow::Result<std::unique_ptr<PutStream>> OpenPut(

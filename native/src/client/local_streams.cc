@@ -11,6 +11,7 @@
 #include "client/put_checks.h"
 #include "client/slicing.h"
 #include "feed/local_registry.h"
+#include "feed/span.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::client {
@@ -150,6 +151,7 @@ arrow::Result<std::unique_ptr<GetStream>> OpenLocalGet(std::shared_ptr<Connectio
                                                        const proto::GetTicket& ticket) {
   ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection));
   ARROW_ASSIGN_OR_RAISE(auto snapshot, store->Find(ticket.feed));
+  ARROW_RETURN_NOT_OK(feed::CheckWhole(*snapshot));
   ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, snapshot->Info()));
   ARROW_ASSIGN_OR_RAISE(auto columns, ResolveColumns(ticket, *snapshot->schema));
   return std::make_unique<LocalGet>(std::move(connection), std::move(snapshot),

@@ -1,5 +1,6 @@
 #include "client/uri.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "flightbridge/error.h"
@@ -60,6 +61,28 @@ arrow::Result<Endpoint> ParseUri(std::string_view uri) {
       endpoint.port > 65535)
     return BadUri(uri, "has a port that is not a number from 1 to 65535");
   return endpoint;
+}
+
+arrow::Result<std::vector<std::string>> ParseServers(std::string_view uris) {
+  std::vector<std::string> servers;
+  const size_t scheme = uris.find("://");
+  const std::string prefix(scheme == std::string_view::npos ? "" : uris.substr(0, scheme + 3));
+  for (std::string_view rest = uris;;) {
+    const size_t comma = rest.find(',');
+    std::string one(rest.substr(0, comma));
+    if (one.find("://") == std::string::npos) one.insert(0, prefix);
+    if (comma != std::string_view::npos || !servers.empty()) {
+      ARROW_ASSIGN_OR_RAISE(const Endpoint endpoint, ParseUri(one));
+      one = endpoint.ToUri();
+    }
+    servers.push_back(std::move(one));
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  std::ranges::sort(servers);
+  if (const auto twice = std::ranges::adjacent_find(servers); twice != servers.end())
+    return BadUri(uris, "names " + *twice + " twice");
+  return servers;
 }
 
 }  // namespace flightbridge::client

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <arrow/result.h>
 
@@ -18,5 +19,9 @@ struct Endpoint {
 
 // INVALID_ARGUMENT shows the URI and the form it must have.
 arrow::Result<Endpoint> ParseUri(std::string_view uri);
+
+// The servers of grpc://HOST:PORT,HOST:PORT,... (each may repeat the scheme), as URIs, sorted.
+// INVALID_ARGUMENT also for one that is named twice.
+arrow::Result<std::vector<std::string>> ParseServers(std::string_view uris);
 
 }  // namespace flightbridge::client

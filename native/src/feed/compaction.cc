@@ -35,19 +35,34 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     for (const auto& partition : snapshot->partitions) {
       record.feed->partitions.push_back(AttemptRecord(0, *partition));
     }
+    if (snapshot->span != nullptr) {
+      proto::FeedInfo span;
+      span.servers = snapshot->span->servers;
+      span.home = snapshot->span->home;
+      span.partitions = snapshot->span->partitions;
+      record.feed->span = span.Encode();
+      record.feed->self = snapshot->span->self;
+    }
     ARROW_RETURN_NOT_OK(emit(record.Encode()));
   }
   for (const JobKey& key : committed_order_) {
     const CommittedJob& job = committed_.at(key);
     proto::JournalRecord record;
-    record.done = {key.first, key.second, job.info.Encode(), ""};
+    record.done = {key.first, key.second, job.info.Encode(), "",
+                   job.decision == nullptr ? "" : job.decision->Encode()};
     ARROW_ASSIGN_OR_RAISE(record.done->schema, EncodeSchema(*job.schema));
     ARROW_RETURN_NOT_OK(emit(record.Encode()));
   }
   for (const auto& [key, job] : jobs_) {
     proto::JournalRecord begin;
-    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode),
-                   "",          job->skip};
+    begin.begin = {
+        job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode), "", job->skip, {},
+        0,           0};
+    if (job->span != nullptr) {
+      begin.begin->servers = job->span->servers;
+      begin.begin->home = job->span->home;
+      begin.begin->self = job->span->self;
+    }
     ARROW_ASSIGN_OR_RAISE(begin.begin->schema, EncodeSchema(*job->schema));
     ARROW_RETURN_NOT_OK(emit(begin.Encode()));
     for (const auto& [name, staged] : job->staged) {

@@ -4,6 +4,7 @@
 
 #include "common/format.h"
 #include "feed/feed_store_impl.h"
+#include "feed/span.h"
 
 namespace flightbridge::feed {
 
@@ -13,7 +14,8 @@ std::shared_ptr<const Snapshot> FeedStoreImpl::Current(const std::string& feed) 
 }
 
 arrow::Status FeedStoreImpl::CheckTarget(const WriteJob& job, const Snapshot* current) const {
-  ARROW_RETURN_NOT_OK(CheckMode(job, current));
+  if (!job.decided_elsewhere()) ARROW_RETURN_NOT_OK(CheckMode(job, current));
+  ARROW_RETURN_NOT_OK(CheckSpan(job, current));
   const auto damage = damaged_.find(job.feed);
   if (damage == damaged_.end() || job.mode == proto::WriteMode::kOverwrite) return {};
   return damage->second.status;
@@ -120,8 +122,9 @@ arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Statu
   return Error(Code::kResourceExhausted, "feed '", feed, "': ", status.message(), more);
 }
 
-void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot) {
-  CommittedJob job{snapshot.Info(), snapshot.schema};
+void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot,
+                             std::shared_ptr<const proto::Decision> decision) {
+  CommittedJob job{snapshot.Info(), snapshot.schema, std::move(decision)};
   job.info.schema_text.clear();
   RememberJob(key, std::move(job));
 }

@@ -5,7 +5,9 @@
 #include "common/failpoint.h"
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
+#include "feed/placement.h"
 #include "feed/schema_rules.h"
+#include "feed/span.h"
 
 namespace flightbridge::feed {
 namespace {
@@ -104,6 +106,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   job->schema = schema.MoveValueUnsafe();
   job->schema_hash = SchemaHash(*job->schema);
   job->active_ms = NowMs();
+  ARROW_ASSIGN_OR_RAISE(job->span, SpanOf(request));
 
   std::lock_guard decisions(decisions_);
   std::shared_lock recording(recording_);
@@ -129,7 +132,8 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   const auto current = Current(request.feed);
   ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
   if (current == nullptr) ARROW_RETURN_NOT_OK(CheckFeedCount(request.feed));
-  job->skip = job->mode == proto::WriteMode::kIgnore && current != nullptr;
+  job->skip =
+      job->mode == proto::WriteMode::kIgnore && current != nullptr && !job->decided_elsewhere();
   job->serial = next_serial_++;
   result.skip = job->skip;
   lock.unlock();
@@ -142,6 +146,9 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   record.begin->mode = static_cast<int32_t>(job->mode);
   record.begin->schema = request.schema;
   record.begin->skip = job->skip;
+  record.begin->servers = request.servers;
+  record.begin->home = request.home;
+  record.begin->self = request.self;
   ARROW_RETURN_NOT_OK(Record(record));
   lock.lock();
   jobs_.emplace(key, std::move(job));
@@ -185,6 +192,14 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
   if (job->skip) {
     return Error(Code::kFailedPrecondition, "feed '", command.feed,
                  "' exists and the mode is ignore: write nothing, or use overwrite or append");
+  }
+  if (job->span != nullptr) {
+    const size_t server = ServerOf(job->span->servers, command.feed, command.partition);
+    if (server != job->span->self) {
+      return Error(Code::kInvalidArgument, "feed '", command.feed, "': partition ",
+                   command.partition, " belongs to ", job->span->servers[server],
+                   ": write it there, or write with a client of all its servers");
+    }
   }
   const std::string difference =
       SchemaDifference(*schema, "in this attempt", *job->schema, "in its write job");
@@ -248,7 +263,8 @@ arrow::Status FeedStoreImpl::Stage(const JobPtr& job, PartitionPtr staged) {
 }
 
 arrow::Status FeedStoreImpl::CommitRecorded(const WriteJob& job, const Snapshot& snapshot,
-                                            bool skip, const std::vector<PartitionPtr>& chosen) {
+                                            bool skip, const std::vector<PartitionPtr>& chosen,
+                                            const proto::Decision* decision) {
   if (journal_ == nullptr) return {};
   proto::JournalRecord record;
   record.commit.emplace();
@@ -259,6 +275,7 @@ arrow::Status FeedStoreImpl::CommitRecorded(const WriteJob& job, const Snapshot&
   for (const PartitionPtr& partition : chosen) {
     record.commit->attempts.push_back({partition->partition, partition->attempt});
   }
+  if (decision != nullptr) record.commit->decision = decision->Encode();
   FB_FAILPOINT("commit.before_journal");
   ARROW_ASSIGN_OR_RAISE(const auto ticket, journal_->Append(record.Encode()));
   FB_FAILPOINT("commit.before_fsync");
@@ -287,8 +304,13 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     if (at == jobs_.end()) return UnknownJob(request.feed, request.job_id);
     job = at->second;
     current = Current(request.feed);
+    if (job->decided_elsewhere()) {
+      return Error(Code::kFailedPrecondition, "feed '", request.feed, "': write job '",
+                   request.job_id, "' is committed by ", job->span->servers[job->span->home],
+                   ", the feed's home server, and it has not decided so: commit it there");
+    }
     ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
-    if (!job->skip) {
+    if (!job->skip && job->span == nullptr) {
       ARROW_ASSIGN_OR_RAISE(chosen, ChooseAttempts(*job, request.attempts));
     }
   }
@@ -300,19 +322,32 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
                  "' was skipped because the feed existed, and it was dropped since: write again");
   }
   std::shared_ptr<const Snapshot> snapshot = current;
-  if (!skip) snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
+  std::shared_ptr<proto::Decision> decision;
+  if (job->span != nullptr) {
+    decision = std::make_shared<proto::Decision>();
+    decision->job_id = request.job_id;
+    decision->skip = skip;
+    const std::lock_guard lock(mutex_);  // attempts may still be staged
+    if (!skip) {
+      ARROW_ASSIGN_OR_RAISE(*decision,
+                            Decide(*job, current.get(), request.attempts, NewFeedId(), UnixMs()));
+    }
+    ARROW_ASSIGN_OR_RAISE(snapshot, ApplyDecision(*job, current, *decision));
+  } else if (!skip) {
+    snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
+  }
 
   proto::CommitWriteResult result;
   {
     std::shared_lock recording(recording_);
-    ARROW_RETURN_NOT_OK(CommitRecorded(*job, *snapshot, skip, chosen));
+    ARROW_RETURN_NOT_OK(CommitRecorded(*job, *snapshot, skip, chosen, decision.get()));
     std::lock_guard lock(mutex_);
     job->end.store(JobEnd::kCommitted, std::memory_order_release);
     losers.swap(job->staged);
     replaced = std::exchange(feeds_[request.feed], snapshot);
     if (!skip) damaged_.erase(request.feed);
     jobs_.erase(key);
-    Remember(key, *snapshot);
+    Remember(key, *snapshot, std::move(decision));
     result.feed = InfoOf(request.feed);
   }
   CompactIfLarge();
@@ -346,6 +381,11 @@ arrow::Status FeedStoreImpl::AbortWrite(const proto::AbortWrite& request) {
     const auto at = jobs_.find(key);
     if (at == jobs_.end()) return {};  // aborted before, or never begun: nothing of it is left
     job = at->second;
+    if (job->decided_elsewhere()) {  // and may be committed already
+      return Error(Code::kFailedPrecondition, "feed '", request.feed, "': write job '",
+                   request.job_id, "' is for ", job->span->servers[job->span->home],
+                   ", the feed's home server, to abort: abort it there first");
+    }
   }
   ARROW_RETURN_NOT_OK(EndJob(job, JobEnd::kAborted));
   CompactIfLarge();
@@ -386,7 +426,8 @@ int FeedStoreImpl::SweepOrphans() {
         NowMs() -
         std::chrono::duration_cast<std::chrono::milliseconds>(options_.orphan_ttl).count();
     for (const auto& [key, job] : jobs_) {
-      if (job->active_ms < oldest) orphans.push_back(job);
+      // What may be committed elsewhere is not ours to abort.
+      if (job->active_ms < oldest && !job->decided_elsewhere()) orphans.push_back(job);
     }
   }
   int ended = 0;

@@ -20,6 +20,23 @@
 
 namespace flightbridge::feed {
 
+// The servers of a feed that spans several.
+struct Span {
+  std::vector<std::string> servers;              // sorted URIs
+  uint32_t home = 0;                             // index of the one that decides the feed's commits
+  uint32_t self = 0;                             // index of this one
+  std::vector<proto::PartitionInfo> partitions;  // at home: of the whole feed, by number
+
+  bool is_home() const { return self == home; }
+};
+
+// Write jobs of one feed whose outcome another server decides and this one does not know.
+struct InDoubt {
+  std::string feed;
+  std::string home;  // the URI to ask
+  proto::CommitStatus question;
+};
+
 // A committed feed as readers see it. Immutable: a commit replaces it, and readers that hold the
 // old one keep reading it.
 struct Snapshot {
@@ -31,7 +48,8 @@ struct Snapshot {
   int64_t bytes = 0;
   int64_t created_unix_ms = 0;
   std::shared_ptr<arrow::Schema> schema;
-  std::vector<std::shared_ptr<const Partition>> partitions;  // by partition number
+  std::vector<std::shared_ptr<const Partition>> partitions;  // that are here, by number
+  std::shared_ptr<const Span> span;  // null: the feed is on this server alone
 
   // NOT_FOUND that names the feed and the partition.
   arrow::Result<std::shared_ptr<const Partition>> Find(int64_t partition) const;
@@ -88,6 +106,17 @@ class FeedStore {
   virtual std::vector<proto::FeedInfo> List() const = 0;
   // As List(), for one feed.
   virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const = 0;
+
+  // For feeds that span several servers (docs/protocol.md). The home of a feed that another server
+  // decides; empty for every other name.
+  virtual std::string HomeElsewhere(const std::string& feed) const = 0;
+  // The write jobs in doubt: of one feed, or of all where the name is empty.
+  virtual std::vector<InDoubt> JobsInDoubt(const std::string& feed) const = 0;
+  // At home: what became of the jobs. FAILED_PRECONDITION where this is not the feed's home.
+  virtual arrow::Result<proto::CommitStatusResult> CommitStatus(
+      const proto::CommitStatus& question) = 0;
+  // Does here what the home has answered, in its order. Idempotent.
+  virtual arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) = 0;
 
   // Aborts write jobs past their orphan_ttl; returns how many. Also run by the store itself,
   // every quarter of that time.

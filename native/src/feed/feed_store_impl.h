@@ -33,6 +33,7 @@ namespace flightbridge::feed {
 struct CommittedJob {
   proto::FeedInfo info;  // without schema_text
   std::shared_ptr<arrow::Schema> schema;
+  std::shared_ptr<const proto::Decision> decision;  // of a feed that spans several servers
 };
 
 // Why a feed cannot be read, and what of its data is left: kept until the feed is dropped.
@@ -63,6 +64,11 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const override;
   std::vector<proto::FeedInfo> List() const override;
   arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const override;
+  std::string HomeElsewhere(const std::string& feed) const override;
+  std::vector<InDoubt> JobsInDoubt(const std::string& feed) const override;
+  arrow::Result<proto::CommitStatusResult> CommitStatus(
+      const proto::CommitStatus& question) override;
+  arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) override;
   int SweepOrphans() override;
   void StopWaiting() override { segments_->StopWaiting(); }
   const segment::Budget& budget() const override { return segments_->budget(); }
@@ -76,7 +82,10 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status Record(const proto::JournalRecord& record);
   arrow::Status Stage(const JobPtr& job, PartitionPtr staged);
   arrow::Status CommitRecorded(const WriteJob& job, const Snapshot& snapshot, bool skip,
-                               const std::vector<PartitionPtr>& chosen);
+                               const std::vector<PartitionPtr>& chosen,
+                               const proto::Decision* decision);
+  // Several servers (span_store.cc): under decisions_.
+  arrow::Status ResolveCommitted(const JobPtr& job, const proto::Decision& decision);
 
   // Recovery (recovery.cc): before any other thread knows the store, so without locks.
   arrow::Status Replay(std::string_view payload);
@@ -102,8 +111,9 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
-  void Remember(const JobKey& key, const Snapshot& snapshot);              // under mutex_
-  void RememberJob(const JobKey& key, CommittedJob job);                   // under mutex_
+  void Remember(const JobKey& key, const Snapshot& snapshot,
+                std::shared_ptr<const proto::Decision> decision = nullptr);  // under mutex_
+  void RememberJob(const JobKey& key, CommittedJob job);                     // under mutex_
   static proto::CommitWriteResult ResultOf(const CommittedJob& job);
   int64_t NowMs() const { return options_.clock_ms(); }
 

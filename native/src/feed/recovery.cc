@@ -5,6 +5,7 @@
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
 #include "feed/schema_rules.h"
+#include "feed/span.h"
 #include "feed/stored_record.h"
 
 namespace flightbridge::feed {
@@ -99,6 +100,13 @@ arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
   job->serial = record.job;
   job->skip = record.skip;
   job->active_ms = NowMs();
+  if (!record.servers.empty()) {
+    auto span = std::make_shared<Span>();
+    *span = {record.servers, record.home, record.self, {}};
+    if (record.home >= span->servers.size() || record.self >= span->servers.size())
+      return Inconsistent("names a server outside its list");
+    job->span = std::move(span);
+  }
   next_serial_ = std::max(next_serial_, record.job + 1);
   if (!jobs_.emplace(JobKey{record.feed, record.job_id}, std::move(job)).second) {
     return Inconsistent("begins a write job that is open");
@@ -123,7 +131,15 @@ arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
   const JobPtr job = at->second;
   const auto current = Current(job->feed);
   std::shared_ptr<const Snapshot> snapshot = current;
-  if (!record.skip) {
+  std::shared_ptr<proto::Decision> decision;
+  if (!record.decision.empty() && job->span != nullptr) {
+    auto parsed = proto::Parse<proto::Decision>(record.decision);
+    if (!parsed.has_value()) return Inconsistent("has a decision that cannot be parsed");
+    decision = std::make_shared<proto::Decision>(*std::move(parsed));
+    auto applied = ApplyDecision(*job, current, *decision);
+    if (!applied.ok() || *applied == nullptr) return Inconsistent("commits an unknown attempt");
+    snapshot = *std::move(applied);
+  } else if (!record.skip) {
     std::vector<PartitionPtr> chosen;
     for (const proto::JournalChoice& choice : record.attempts) {
       const auto staged = job->staged.find({choice.partition, choice.attempt});
@@ -135,7 +151,7 @@ arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
     return Inconsistent("skips a feed that does not exist");
   }
   feeds_[job->feed] = snapshot;
-  Remember(at->first, *snapshot);
+  Remember(at->first, *snapshot, std::move(decision));
   jobs_.erase(at);
   return {};
 }
@@ -149,15 +165,30 @@ arrow::Status FeedStoreImpl::ReplayFeed(const proto::JournalFeed& record) {
   for (const proto::JournalAttempt& partition : record.partitions) {
     partitions.push_back(PartitionOf(partition, record.feed, job.schema));
   }
-  feeds_[record.feed] =
-      BuildSnapshot(job, nullptr, partitions, record.feed_id, record.created_unix_ms);
+  auto snapshot = BuildSnapshot(job, nullptr, partitions, record.feed_id, record.created_unix_ms);
+  if (!record.span.empty()) {
+    const auto whole = proto::Parse<proto::FeedInfo>(record.span);
+    if (!whole.has_value() || whole->home >= whole->servers.size() ||
+        record.self >= whole->servers.size())
+      return Inconsistent("has a list of servers that cannot be read");
+    auto span = std::make_shared<Span>();
+    *span = {whole->servers, whole->home, record.self, whole->partitions};
+    snapshot->span = std::move(span);
+    SumUp(snapshot.get());
+  }
+  feeds_[record.feed] = std::move(snapshot);
   return {};
 }
 
 arrow::Status FeedStoreImpl::ReplayDone(const proto::JournalDone& record) {
   auto info = proto::Parse<proto::FeedInfo>(record.info);
   if (!info.has_value()) return Inconsistent("has a result that cannot be parsed");
-  CommittedJob job{std::move(*info), nullptr};
+  CommittedJob job{std::move(*info), nullptr, nullptr};
+  if (!record.decision.empty()) {
+    auto decision = proto::Parse<proto::Decision>(record.decision);
+    if (!decision.has_value()) return Inconsistent("has a decision that cannot be parsed");
+    job.decision = std::make_shared<proto::Decision>(*std::move(decision));
+  }
   ARROW_ASSIGN_OR_RAISE(job.schema, SharedSchema(record.schema));
   RememberJob({record.feed, record.job_id}, std::move(job));
   return {};

@@ -19,6 +19,13 @@ std::string DescribeField(const arrow::Field& field, bool with_name) {
 
 uint64_t NeverZero(uint64_t hash) { return hash == 0 ? 1 : hash; }
 
+template <typename P>
+void AddPartition(const P& partition, Hash64* hash) {
+  hash->Add(static_cast<uint64_t>(partition.partition))
+      .Add(static_cast<uint64_t>(partition.rows))
+      .Add(partition.crc32c);
+}
+
 }  // namespace
 
 Hash64& Hash64::Add(std::string_view bytes) {
@@ -93,11 +100,14 @@ uint64_t Fingerprint(uint64_t schema_hash,
                      const std::vector<std::shared_ptr<const Partition>>& partitions) {
   Hash64 hash;
   hash.Add(schema_hash);
-  for (const auto& partition : partitions) {
-    hash.Add(static_cast<uint64_t>(partition->partition))
-        .Add(static_cast<uint64_t>(partition->rows))
-        .Add(partition->crc32c);
-  }
+  for (const auto& partition : partitions) AddPartition(*partition, &hash);
+  return NeverZero(hash.Value());
+}
+
+uint64_t Fingerprint(uint64_t schema_hash, const std::vector<proto::PartitionInfo>& partitions) {
+  Hash64 hash;
+  hash.Add(schema_hash);
+  for (const auto& partition : partitions) AddPartition(partition, &hash);
   return NeverZero(hash.Value());
 }
 

@@ -11,6 +11,7 @@
 #include <arrow/type.h>
 
 #include "feed/partition.h"
+#include "flightbridge/proto/commands.h"
 
 namespace flightbridge::feed {
 
@@ -35,6 +36,8 @@ uint64_t SchemaHash(const arrow::Schema& schema);
 // Of the schema and of (number, rows, checksum) of every partition in order. Never 0.
 uint64_t Fingerprint(uint64_t schema_hash,
                      const std::vector<std::shared_ptr<const Partition>>& partitions);
+
+uint64_t Fingerprint(uint64_t schema_hash, const std::vector<proto::PartitionInfo>& partitions);
 
 // Empty where the schemas are the same, else the first difference: "field 'x' is int64 here and
 // string there", with these two words for them.

@@ -9,6 +9,12 @@ arrow::Result<std::shared_ptr<const Partition>> Snapshot::Find(int64_t partition
       partitions.begin(), partitions.end(), partition,
       [](const auto& candidate, int64_t number) { return candidate->partition < number; });
   if (at == partitions.end() || (*at)->partition != partition) {
+    if (span != nullptr) {
+      std::string servers;
+      for (const std::string& uri : span->servers) servers += (servers.empty() ? "" : ",") + uri;
+      return Error(Code::kNotFound, "partition ", partition, " of feed '", name, "' is not on ",
+                   span->servers[span->self], ": connect to all its servers, ", servers);
+    }
     return Error(Code::kNotFound, "feed '", name, "' has no partition ", partition, ": it has ",
                  partitions.size(), " partitions",
                  partitions.empty()
@@ -31,8 +37,17 @@ proto::FeedInfo Snapshot::Info() const {
   info.created_unix_ms = created_unix_ms;
   info.schema_text = schema->ToString(/*show_metadata=*/false);
   info.partitions.reserve(partitions.size());
+  if (span != nullptr) {
+    info.servers = span->servers;
+    info.home = span->home;
+    if (span->is_home()) {
+      info.partitions = span->partitions;
+      return info;
+    }
+  }
   for (const auto& partition : partitions) {
     proto::PartitionInfo entry;
+    if (span != nullptr) entry.server = span->self;
     entry.partition = partition->partition;
     entry.rows = partition->rows;
     entry.bytes = partition->bytes;

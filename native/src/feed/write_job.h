@@ -26,8 +26,9 @@ struct WriteJob {
   proto::WriteMode mode = proto::WriteMode::kUnspecified;
   std::shared_ptr<arrow::Schema> schema;
   uint64_t schema_hash = 0;
-  uint64_t serial = 0;  // tells two jobs of the same name apart in the journal
-  bool skip = false;    // mode ignore, and the feed exists
+  uint64_t serial = 0;               // tells two jobs of the same name apart in the journal
+  bool skip = false;                 // mode ignore, and the feed exists
+  std::shared_ptr<const Span> span;  // null: the feed is on this server alone
 
   struct Staged {
     PartitionPtr data;
@@ -40,6 +41,8 @@ struct WriteJob {
   std::atomic<JobEnd> end{JobEnd::kOpen};
   std::atomic<int64_t> active_ms{0};
 
+  // True where another server decides what becomes of the job.
+  bool decided_elsewhere() const { return span != nullptr && !span->is_home(); }
   // FAILED_PRECONDITION that says how the job ended; OK while it is open.
   arrow::Status CheckOpen() const;
 };

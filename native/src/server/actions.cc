@@ -1,11 +1,13 @@
 #include "server/actions_internal.h"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
 
 #include <arrow/buffer.h>
 
+#include "feed/span.h"
 #include "flightbridge/error.h"
 #include "server/lease_actions_internal.h"
 
@@ -24,9 +26,26 @@ arrow::Result<M> ParseBody(std::string_view name, std::string_view body) {
                body.size(), " bytes) is not an encoded flightbridge.v1.", name);
 }
 
+bool DecidedElsewhere(const ServiceState& state, const std::string& feed,
+                      const std::string& job_id) {
+  if (feed.empty()) return false;
+  return std::ranges::any_of(state.store->JobsInDoubt(feed), [&](const feed::InDoubt& doubt) {
+    return std::ranges::find(doubt.question.job_ids, job_id) != doubt.question.job_ids.end();
+  });
+}
+
 Answer BeginWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::BeginWrite>("BeginWrite", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  // They would refuse each other's questions, after the commit.
+  const bool tls = std::ranges::any_of(
+      request.servers, [](const std::string& uri) { return uri.starts_with("grpc+tls:"); });
+  if (!request.servers.empty() && (tls || state->auth->has_tokens())) {
+    return Error(Code::kFailedPrecondition, "feed '", request.feed,
+                 "' cannot span several servers with TLS or a token file, since servers have no "
+                 "token and no certificate to ask each other with: write to one server, or run "
+                 "them without");
+  }
   ARROW_ASSIGN_OR_RAISE(const auto result, state->store->BeginWrite(request));
   return result.Encode();
 }
@@ -34,6 +53,10 @@ Answer BeginWrite(ServiceState* state, const Caller& caller, std::string_view bo
 Answer CommitWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::CommitWrite>("CommitWrite", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  // Where another server decides, this says: it has, find out.
+  if (DecidedElsewhere(*state, request.feed, request.job_id)) {
+    ARROW_RETURN_NOT_OK(state->peers->Resolve(request.feed));
+  }
   ARROW_ASSIGN_OR_RAISE(const auto result, state->store->CommitWrite(request));
   return result.Encode();
 }
@@ -41,6 +64,9 @@ Answer CommitWrite(ServiceState* state, const Caller& caller, std::string_view b
 Answer AbortWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AbortWrite>("AbortWrite", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  if (DecidedElsewhere(*state, request.feed, request.job_id)) {
+    ARROW_RETURN_NOT_OK(state->peers->Resolve(request.feed));
+  }
   ARROW_RETURN_NOT_OK(state->store->AbortWrite(request));
   return std::nullopt;
 }
@@ -48,6 +74,15 @@ Answer AbortWrite(ServiceState* state, const Caller& caller, std::string_view bo
 Answer DropFeed(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DropFeed>("DropFeed", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kAdmin, request.feed));
+  if (const std::string home = state->store->HomeElsewhere(request.feed); !home.empty()) {
+    const auto whole = state->peers->Describe(home, request.feed);
+    if (whole.ok()) {
+      return Error(Code::kFailedPrecondition, "feed '", request.feed,
+                   "' spans several servers and is dropped at its home, ", home,
+                   ", first: drop it with a client of all its servers");
+    }
+    if (CodeOf(whole.status()) != Code::kNotFound) return whole.status();
+  }
   ARROW_RETURN_NOT_OK(state->store->DropFeed(request));
   return std::nullopt;
 }
@@ -58,6 +93,10 @@ Answer DescribeFeed(ServiceState* state, const Caller& caller, std::string_view 
   if (!caller.May(Scope::kWrite, request.feed)) {
     ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
   }
+  if (const std::string home = state->store->HomeElsewhere(request.feed); !home.empty()) {
+    ARROW_ASSIGN_OR_RAISE(const auto whole, state->peers->Describe(home, request.feed));
+    return whole.app_metadata();
+  }
   ARROW_ASSIGN_OR_RAISE(const auto info, state->store->Describe(request.feed));
   return info.Encode();
 }
@@ -65,6 +104,8 @@ Answer DescribeFeed(ServiceState* state, const Caller& caller, std::string_view 
 Answer Acquire(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AcquireSplits>("AcquireSplits", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  const auto snapshot = state->store->Find(request.feed);
+  if (snapshot.ok()) ARROW_RETURN_NOT_OK(feed::CheckWhole(**snapshot));
   ARROW_ASSIGN_OR_RAISE(const auto result, AcquireSplits(state, request));
   return result.Encode();
 }
@@ -81,6 +122,13 @@ Answer Release(ServiceState* state, const Caller& caller, std::string_view body)
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
   ARROW_RETURN_NOT_OK(ReleaseSplits(state, request));
   return std::nullopt;
+}
+
+Answer CommitStatus(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::CommitStatus>("CommitStatus", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto answer, state->store->CommitStatus(request));
+  return answer.Encode();
 }
 
 Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view body) {
@@ -106,6 +154,9 @@ constexpr std::array kActions = {
           CommitWrite},
     Entry{"AbortWrite", "AbortWrite: discards a write job", AbortWrite},
     Entry{"DropFeed", "DropFeed: removes a feed", DropFeed},
+    Entry{"CommitStatus",
+          "CommitStatus -> CommitStatusResult: what a feed's home decided, for its other servers",
+          CommitStatus},
     Entry{"DescribeFeed", "DescribeFeed -> FeedInfo", DescribeFeed},
     Entry{"AcquireSplits", "AcquireSplits -> AcquireSplitsResult: leases splits to a reader",
           Acquire},

@@ -1,3 +1,4 @@
+#include <utility>
 #include <vector>
 
 #include "flightbridge/error.h"
@@ -29,9 +30,13 @@ arrow::Result<FlightInfo> DescribeFlight(const feed::Snapshot& snapshot) {
     ticket.feed_id = snapshot.feed_id;
     ticket.ranges.push_back({.partition = partition.partition});
     // No location: the connection that asked is the one that serves, whatever address it used.
-    endpoints.emplace_back(arrow::flight::Ticket(ticket.Encode()),
-                           std::vector<arrow::flight::Location>{}, std::nullopt,
-                           partition.Encode());
+    std::vector<arrow::flight::Location> locations;
+    if (partition.server < info.servers.size()) {
+      ARROW_ASSIGN_OR_RAISE(locations.emplace_back(),
+                            arrow::flight::Location::Parse(info.servers[partition.server]));
+    }
+    endpoints.emplace_back(arrow::flight::Ticket(ticket.Encode()), std::move(locations),
+                           std::nullopt, partition.Encode());
   }
   return FlightInfo::Make(*snapshot.schema, FlightDescriptor::Path({snapshot.name}), endpoints,
                           snapshot.rows, snapshot.bytes, /*ordered=*/true, info.Encode());

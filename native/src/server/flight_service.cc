@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <arrow/ipc/dictionary.h>
+
 #include "flightbridge/error.h"
 #include "server/actions_internal.h"
 #include "server/get_stream_internal.h"
@@ -23,6 +25,8 @@ Status FlightService::ListFlights(const ServerCallContext& context, const Criter
     if (info.state != proto::FeedState::kCommitted || !info.feed.starts_with(prefix)) continue;
     auto snapshot = state_->store->Find(info.feed);
     if (!snapshot.ok()) continue;  // dropped since List()
+    if ((*snapshot)->span != nullptr && !(*snapshot)->span->is_home())
+      continue;  // its home lists it
     auto flight = DescribeFlight(**snapshot);
     if (!flight.ok()) return Reply(flight.status());
     flights.push_back(*std::move(flight));
@@ -37,6 +41,9 @@ Status FlightService::GetFlightInfo(const ServerCallContext& context,
   auto describe = [&]() -> arrow::Result<FlightInfo> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
     ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
+    const std::string home = state_->store->HomeElsewhere(feed);
+    if (!home.empty() && !context.incoming_headers().contains(kRelayedHeader))
+      return state_->peers->Describe(home, feed);
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, state_->store->Find(feed));
     return DescribeFlight(*snapshot);
   };
@@ -61,6 +68,13 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
   auto find = [&]() -> arrow::Result<std::unique_ptr<SchemaResult>> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
     ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
+    const std::string home = state_->store->HomeElsewhere(feed);
+    if (!home.empty() && !context.incoming_headers().contains(kRelayedHeader)) {
+      ARROW_ASSIGN_OR_RAISE(const FlightInfo info, state_->peers->Describe(home, feed));
+      arrow::ipc::DictionaryMemo memo;
+      ARROW_ASSIGN_OR_RAISE(const auto schema, info.GetSchema(&memo));
+      return SchemaResult::Make(*schema);
+    }
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, state_->store->Find(feed));
     return SchemaResult::Make(*snapshot->schema);
   };

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "feed/span.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 
@@ -83,6 +84,7 @@ arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& calle
     plan.schema = arrow::schema(std::move(fields), snapshot.schema->metadata());
   }
   if (ticket.ranges.empty()) {
+    ARROW_RETURN_NOT_OK(feed::CheckWhole(snapshot));
     for (const auto& partition : snapshot.partitions) {
       plan.ranges.push_back({partition, 0, partition->rows});
     }

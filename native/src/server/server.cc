@@ -155,6 +155,7 @@ class Server::Impl {
     store.put_wait = options.put_wait;
     store.max_feeds = options.max_feeds;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
+    state->peers = std::make_unique<server::Peers>(state->store);
     state->data_dir = options.data_dir;
     state->max_batch_bytes = options.max_batch_bytes;
     state->max_streams = options.max_streams;

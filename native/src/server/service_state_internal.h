@@ -16,6 +16,7 @@
 #include "flightbridge/proto/commands.h"
 #include "lease/lease_table.h"
 #include "server/auth.h"
+#include "server/peers_internal.h"
 
 namespace flightbridge::server {
 
@@ -25,6 +26,7 @@ struct ServiceState {
   std::string data_dir;
   int64_t max_batch_bytes = 0;
   int64_t max_streams = 0;
+  std::unique_ptr<Peers> peers;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   std::atomic<int64_t> streams{0};  // StreamSlots that are taken
@@ -76,7 +78,8 @@ class StreamSlot {
 // The feed that a PATH descriptor names; INVALID_ARGUMENT for any other kind of descriptor.
 arrow::Result<std::string> FeedOf(const arrow::flight::FlightDescriptor& descriptor);
 
-// What Flight shows of a committed feed: one endpoint, with its own ticket, per partition.
+// What Flight shows of a committed feed: one endpoint, with its own ticket, per partition. Of a
+// feed that spans several servers the home shows all, with their locations; another its own part.
 arrow::Result<arrow::flight::FlightInfo> DescribeFlight(const feed::Snapshot& snapshot);
 
 }  // namespace flightbridge::server

@@ -61,7 +61,12 @@ class TestStore {
   arrow::Result<proto::BeginWriteResult> Begin(
       const std::string& feed, const std::string& job, const std::shared_ptr<arrow::Schema>& schema,
       proto::WriteMode mode = proto::WriteMode::kErrorIfExists) const {
-    return store_->BeginWrite({feed, job, mode, feed::EncodeSchema(*schema).ValueOrDie()});
+    proto::BeginWrite begin;
+    begin.feed = feed;
+    begin.job_id = job;
+    begin.mode = mode;
+    begin.schema = feed::EncodeSchema(*schema).ValueOrDie();
+    return store_->BeginWrite(begin);
   }
 
   // Stages an attempt; the reference that a commit needs.

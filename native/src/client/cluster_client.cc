@@ -1,0 +1,220 @@
+#include "client/cluster_client.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <arrow/buffer.h>
+#include <arrow/ipc/writer.h>
+
+#include "client/action.h"
+#include "client/cluster_get.h"
+#include "client/connection.h"
+#include "client/empty_get.h"
+#include "client/flight_client.h"
+#include "client/get_plan.h"
+#include "feed/placement.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+
+namespace flightbridge::client {
+namespace {
+
+class ClusterClient : public Client {
+ public:
+  explicit ClusterClient(std::vector<std::string> servers) : servers_(std::move(servers)) {}
+
+  arrow::Status Open(const ClientOptions& options) {
+    for (const std::string& uri : servers_) {
+      ClientOptions one = options;
+      one.uri = uri;
+      ARROW_ASSIGN_OR_RAISE(auto connection, Connection::Open(one));
+      connections_.push_back(connection);
+      clients_.push_back(MakeFlightClient(std::move(connection)));
+    }
+    // One that is away is an error where it is needed; that all are, or the token is wrong, here.
+    arrow::Status status;
+    for (const auto& client : clients_) {
+      status = client->Status().status();
+      if (CodeOf(status) != Code::kUnavailable && CodeOf(status) != Code::kDeadlineExceeded) break;
+    }
+    return status.ok() ? status : WithContext(status, "connecting");
+  }
+
+  arrow::Result<std::vector<proto::FeedInfo>> ListFeeds() override {
+    std::map<std::string, proto::FeedInfo> feeds;  // each is listed by its home only
+    for (const auto& client : clients_) {
+      ARROW_ASSIGN_OR_RAISE(auto listed, client->ListFeeds());
+      for (auto& feed : listed) feeds.emplace(feed.feed, std::move(feed));
+    }
+    std::vector<proto::FeedInfo> found;
+    for (auto& [name, feed] : feeds) found.push_back(std::move(feed));
+    return found;
+  }
+
+  arrow::Result<proto::FeedInfo> DescribeFeed(const std::string& feed) override {
+    return Home(feed)->DescribeFeed(feed);
+  }
+
+  arrow::Result<std::shared_ptr<arrow::Schema>> GetSchema(const std::string& feed) override {
+    return Home(feed)->GetSchema(feed);
+  }
+
+  // Sums; the version and the uptime are the first server's.
+  arrow::Result<proto::ServerStatus> Status() override {
+    ARROW_ASSIGN_OR_RAISE(proto::ServerStatus sum, clients_.front()->Status());
+    for (size_t i = 1; i < clients_.size(); ++i) {
+      ARROW_ASSIGN_OR_RAISE(const proto::ServerStatus one, clients_[i]->Status());
+      sum.memory_limit_bytes += one.memory_limit_bytes;
+      sum.memory_used_bytes += one.memory_used_bytes;
+      sum.feeds += one.feeds;
+      sum.open_puts += one.open_puts;
+      sum.open_gets += one.open_gets;
+      sum.bytes_put += one.bytes_put;
+      sum.bytes_got += one.bytes_got;
+      if (!one.data_dir.empty()) sum.data_dir += (sum.data_dir.empty() ? "" : ",") + one.data_dir;
+    }
+    return sum;
+  }
+
+  // Without its home's part a feed is gone; then the other parts are room to free.
+  arrow::Status DropFeed(const std::string& feed, bool if_exists) override {
+    ARROW_RETURN_NOT_OK(Home(feed)->DropFeed(feed, if_exists));
+    for (const arrow::Status& status : OnOthers(
+             feed, [&](size_t i) { return clients_[i]->DropFeed(feed, /*if_exists=*/true); })) {
+      if (!status.ok())
+        return WithContext(status, "feed '" + feed +
+                                       "' is dropped, but a server keeps its part of it until it "
+                                       "is dropped again with if_exists");
+    }
+    return arrow::Status::OK();
+  }
+
+  // The home first: the others ask it about the job, and would take it for aborted.
+  arrow::Result<proto::BeginWriteResult> BeginWrite(
+      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
+      const std::shared_ptr<arrow::Schema>& schema) override {
+    ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
+    proto::BeginWrite begin;
+    begin.feed = feed;
+    begin.job_id = job_id;
+    begin.mode = mode;
+    begin.schema = bytes->ToString();
+    begin.servers = servers_;
+    begin.home = static_cast<uint32_t>(feed::HomeOf(servers_, feed));
+    const auto begin_on = [&, this](size_t server) {
+      proto::BeginWrite one = begin;
+      one.self = static_cast<uint32_t>(server);
+      return client::Act<proto::BeginWriteResult>(connections_[server].get(), "BeginWrite",
+                                                  one.Encode(),
+                                                  "beginning a write of feed '" + feed + "'");
+    };
+    ARROW_ASSIGN_OR_RAISE(const auto result, begin_on(begin.home));
+    if (result.skip || result.already_committed) return result;
+    for (const arrow::Status& status :
+         OnOthers(feed, [&](size_t server) { return begin_on(server).status(); })) {
+      if (status.ok()) continue;
+      (void)AbortWrite(feed, job_id);  // the first error is the one that tells
+      return status;
+    }
+    return result;
+  }
+
+  arrow::Result<std::unique_ptr<PutStream>> OpenPut(
+      const std::string& feed, const std::string& job_id, int64_t partition, int64_t attempt,
+      const std::shared_ptr<arrow::Schema>& schema) override {
+    const size_t server = feed::ServerOf(servers_, feed, partition);
+    return clients_[server]->OpenPut(feed, job_id, partition, attempt, schema);
+  }
+
+  // The home's answer is the decision. A server that could not be told asks the home by itself.
+  arrow::Result<proto::CommitWriteResult> CommitWrite(
+      const std::string& feed, const std::string& job_id,
+      const std::vector<proto::AttemptRef>& attempts) override {
+    ARROW_ASSIGN_OR_RAISE(auto result, Home(feed)->CommitWrite(feed, job_id, attempts));
+    (void)OnOthers(feed,
+                   [&](size_t i) { return clients_[i]->CommitWrite(feed, job_id, {}).status(); });
+    return result;
+  }
+
+  arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) override {
+    ARROW_RETURN_NOT_OK(Home(feed)->AbortWrite(feed, job_id));
+    (void)OnOthers(feed, [&](size_t i) { return clients_[i]->AbortWrite(feed, job_id); });
+    return arrow::Status::OK();
+  }
+
+  arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
+    ARROW_ASSIGN_OR_RAISE(const proto::FeedInfo info, Known(ticket));
+    if (info.servers.empty()) return Home(ticket.feed)->OpenGet(ticket);  // not written by us
+    ARROW_ASSIGN_OR_RAISE(const auto resolved, ResolveTicket(ticket, info));
+    if (resolved.ranges.empty()) {
+      ARROW_ASSIGN_OR_RAISE(auto schema, GetSchema(ticket.feed));
+      ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
+      return std::make_unique<EmptyGet>(SelectFields(schema, columns));
+    }
+    if (info.servers != servers_)
+      return Error(Code::kInvalidArgument, "feed '", ticket.feed,
+                   "' is on other servers than this client is connected to: name all of its "
+                   "servers, as the writer did");
+    return OpenClusterGet(resolved, info, [this](size_t server, const proto::GetTicket& part) {
+      return clients_[server]->OpenGet(part);
+    });
+  }
+
+  arrow::Result<std::string> Act(const std::string& action, const std::string& body,
+                                 const std::string& doing) override {
+    return Error(Code::kFailedPrecondition, doing, ": action ", action,
+                 " concerns one server, and this client is of several: connect to one, or read "
+                 "with policy static, static_partition or off");
+  }
+
+ private:
+  Client* Home(const std::string& feed) const {
+    return clients_[feed::HomeOf(servers_, feed)].get();
+  }
+
+  // The whole feed. Asked for once per content: a ticket with a feed_id names one.
+  arrow::Result<proto::FeedInfo> Known(const proto::GetTicket& ticket) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ticket.feed_id != 0 && known_.feed == ticket.feed && known_.feed_id == ticket.feed_id)
+        return known_;
+    }
+    ARROW_ASSIGN_OR_RAISE(proto::FeedInfo info, DescribeFeed(ticket.feed));
+    const std::lock_guard lock(mutex_);
+    known_ = info;
+    return info;
+  }
+
+  // Calls all servers but the feed's home at the same time; how each went.
+  template <typename F>
+  std::vector<arrow::Status> OnOthers(const std::string& feed, const F& call) {
+    const size_t home = feed::HomeOf(servers_, feed);
+    std::vector<arrow::Status> statuses(servers_.size());
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      if (i != home) threads.emplace_back([&statuses, &call, i] { statuses[i] = call(i); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return statuses;
+  }
+
+  const std::vector<std::string> servers_;
+  std::vector<std::shared_ptr<Connection>> connections_;  // by server
+  std::vector<std::unique_ptr<Client>> clients_;          // by server, on these connections
+  std::mutex mutex_;
+  proto::FeedInfo known_;  // the last feed that was read
+};
+
+}  // namespace
+
+arrow::Result<std::unique_ptr<Client>> MakeClusterClient(const ClientOptions& options,
+                                                         std::vector<std::string> servers) {
+  auto client = std::make_unique<ClusterClient>(std::move(servers));
+  ARROW_RETURN_NOT_OK(client->Open(options));
+  return client;
+}
+
+}  // namespace flightbridge::client

@@ -1,0 +1,354 @@
+"""Feeds that span three server processes, which are killed at every point of a write and a read.
+
+The oracle: the multiset of rows that readers see is that of what was committed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+import flightbridge
+import flightbridge.batches
+from flightbridge.errors import FeedNotFoundError, FlightBridgeError, ServerUnavailableError
+
+PARTITIONS = 12
+ROWS = 500
+
+SERVE = """
+import sys, flightbridge
+with flightbridge.Server(port=int(sys.argv[1]), data_dir=sys.argv[2]) as bridge:
+    print(bridge.port, flush=True)
+    sys.stdin.read()  # until the test closes it
+"""
+
+
+class Node:
+    """One server: its directory and port outlive its processes."""
+
+    def __init__(self, data_dir) -> None:
+        self.data_dir = data_dir
+        self.port = 0
+        self.process: subprocess.Popen | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", SERVE, str(self.port), str(self.data_dir)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.port = int(self.process.stdout.readline())
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        assert self.process.wait(timeout=30) == -signal.SIGKILL
+        self.close()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=30)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    @property
+    def uri(self) -> str:
+        return f"grpc://127.0.0.1:{self.port}"
+
+
+class Cluster:
+    def __init__(self, root) -> None:
+        self.nodes = [Node(root / str(i)) for i in range(3)]
+        self.uris = [node.uri for node in self.nodes]
+
+    def connect(self, timeout_s: float = 30) -> flightbridge.Client:
+        return flightbridge.connect(self.uris, timeout_s=timeout_s)
+
+    def wait_for(self, client: flightbridge.Client) -> None:
+        """Until the client, and every server, reaches every server again.
+
+        A connection that was lost is tried again within a second, and calls fail until then.
+        """
+        until_it_answers(client.status)
+        for node in self.nodes:
+            with flightbridge.connect(node.uri) as one:
+                for feed in ("before", "feed"):
+                    until_it_answers(lambda one=one, feed=feed: described(one, feed))
+
+    def home_of(self, feed: str) -> Node:
+        """The only one that lists the feed."""
+        found = []
+        for node in self.nodes:
+            with flightbridge.connect(node.uri) as client:
+                found += [node for info in client.feeds() if info.feed == feed]
+        assert len(found) == 1
+        return found[0]
+
+    def holder(self, info: flightbridge.client.FeedInfo, home: Node) -> Node:
+        """One that holds partitions of the feed and is not its home."""
+        held = {part.server for part in info.partitions} - {home.uri}
+        return next(node for node in self.nodes if node.uri in held)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    made = Cluster(tmp_path)
+    yield made
+    for node in made.nodes:
+        node.close()
+
+
+def until_it_answers(call, timeout_s: float = 30):
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return call()
+        except ServerUnavailableError:
+            assert time.monotonic() < deadline, "it did not come back in time"
+            time.sleep(0.05)
+
+
+def described(client, feed: str):
+    with contextlib.suppress(FeedNotFoundError):
+        return client.feed(feed)
+
+
+def rows_of(partition: int, start: int = 0) -> pa.RecordBatch:
+    first = start + partition * ROWS
+    return pa.record_batch({"id": pa.array(range(first, first + ROWS), pa.int64())})
+
+
+SCHEMA = rows_of(0).schema
+
+
+class Job:
+    """A write job of PARTITIONS partitions, step by step."""
+
+    def __init__(self, client, feed: str, mode: str = "errorifexists", start: int = 0) -> None:
+        self.client, self.feed, self.start = client, feed, start
+        self.job_id = uuid.uuid4().hex
+        self.refs: dict[int, flightbridge.client.AttemptRef] = {}
+        client.begin_write(feed, self.job_id, mode, SCHEMA)
+
+    def open(self, partition: int, attempt: int):
+        return self.client.open_put(self.feed, self.job_id, partition, attempt, SCHEMA)
+
+    def put(self, partition: int, attempt: int = 0) -> None:
+        with self.open(partition, attempt) as put:
+            put.write(rows_of(partition, self.start))
+            self.refs[partition] = put.finish()
+
+    def put_all(self) -> Job:
+        for partition in range(PARTITIONS):
+            self.put(partition)
+        return self
+
+    def commit(self):
+        return self.client.commit_write(self.feed, self.job_id, self.refs.values())
+
+
+def check(client, feed: str, count: int = PARTITIONS * ROWS) -> None:
+    seen = collections.Counter(client.read_table(feed)["id"].to_pylist())
+    assert seen == collections.Counter(range(count))
+
+
+def test_a_feed_spans_the_servers_of_a_list(cluster):
+    with cluster.connect() as client:
+        info = Job(client, "feed").put_all().commit()
+        assert info.rows == PARTITIONS * ROWS
+        assert info.servers == tuple(sorted(cluster.uris))
+        assert {part.server for part in info.partitions} == set(cluster.uris)
+        check(client, "feed")
+        assert client.schema("feed") == SCHEMA
+        assert [feed.feed for feed in client.feeds()] == ["feed"]
+        some = client.read_table("feed", partitions=[7, 2, 11, 2])
+        expected = [row for p in (7, 2, 11, 2) for row in rows_of(p)["id"].to_pylist()]
+        assert some["id"].to_pylist() == expected
+    ports = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
+    uri = f"grpc://{ports}"
+    with flightbridge.connect(uri) as client:
+        assert client.feed("feed") == info
+        client.write("feed", pa.table({"id": range(6000, 6010)}), mode="append")
+        check(client, "feed", PARTITIONS * ROWS + 10)
+        client.drop("feed")
+        with pytest.raises(FeedNotFoundError):
+            client.feed("feed")
+        Job(client, "feed").put_all().commit()
+        check(client, "feed")
+
+
+def test_plain_clients_are_told_all_endpoints_by_any_server(cluster):
+    with cluster.connect() as client:
+        Job(client, "feed").put_all().commit()
+        fingerprint = client.feed("feed").fingerprint
+    for node in cluster.nodes:
+        with fl.connect(node.uri) as plain:
+            info = plain.get_flight_info(fl.FlightDescriptor.for_path("feed"))
+            assert info.total_records == PARTITIONS * ROWS
+            assert plain.get_schema(fl.FlightDescriptor.for_path("feed")).schema == SCHEMA
+        seen = []
+        for endpoint in info.endpoints:
+            (location,) = endpoint.locations
+            with fl.connect(location) as holder:
+                seen += holder.do_get(endpoint.ticket).read_all()["id"].to_pylist()
+        assert seen == list(range(PARTITIONS * ROWS))
+        with flightbridge.connect(node.uri) as one:
+            assert one.feed("feed").fingerprint == fingerprint
+            with pytest.raises(FlightBridgeError, match="connect to all its servers"):
+                one.read_table("feed")
+
+
+def test_readers_read_from_all_servers_in_the_order_of_one(cluster):
+    with cluster.connect() as client, flightbridge.Server() as single:
+        Job(client, "feed").put_all().commit()
+        with single.client() as alone:
+            Job(alone, "feed").put_all().commit()
+        orders = []
+        for uri in (",".join(cluster.uris), single.uri):
+            with flightbridge.batches.read(uri, "feed", batch_size=64, shuffle=True) as reader:
+                orders.append([int(i) for batch in reader for i in batch["id"]])
+        assert orders[0] == orders[1]
+        assert sorted(orders[0]) == list(range(PARTITIONS * ROWS))
+
+
+def test_command_line_takes_the_list(cluster):
+    with cluster.connect() as client:
+        Job(client, "feed").put_all().commit()
+    command = [sys.executable, "-m", "flightbridge.cli", "feeds", "ls", "--json", "--server"]
+    done = subprocess.run(
+        [*command, ",".join(cluster.uris)], capture_output=True, text=True, timeout=120, check=True
+    )
+    (listed,) = json.loads(done.stdout)
+    assert (listed["feed"], listed["rows"]) == ("feed", PARTITIONS * ROWS)
+
+
+def test_a_server_killed_during_ingest_goes_on_where_it_was(cluster):
+    with cluster.connect() as client:
+        first = Job(client, "before").put_all().commit()
+        job = Job(client, "feed")
+        for partition in range(PARTITIONS // 2):
+            job.put(partition)
+        half = job.open(PARTITIONS // 2, 0)
+        half.write(rows_of(PARTITIONS // 2))
+        for node in cluster.nodes:
+            node.kill()
+            node.start()
+        cluster.wait_for(client)
+        with pytest.raises(FlightBridgeError):
+            half.finish()
+        for partition in range(PARTITIONS // 2, PARTITIONS):
+            job.put(partition, attempt=100)
+        job.commit()
+        check(client, "feed")
+        assert client.feed("before") == first
+        check(client, "before")
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_a_server_killed_before_the_decision_follows_it_when_it_is_back(cluster, mode):
+    with cluster.connect() as client:
+        before = Job(client, "feed").put_all().commit()
+        victim = cluster.holder(before, cluster.home_of("feed"))
+        start = PARTITIONS * ROWS if mode == "append" else 0
+        job = Job(client, "feed", mode, start).put_all()
+        victim.kill()
+        job.commit()  # the home decides; the victim is not told
+        lost = [p.partition for p in client.feed("feed").partitions if p.server == victim.uri]
+        with pytest.raises(ServerUnavailableError) as error:
+            client.read_table("feed")
+        assert victim.uri in str(error.value)
+        assert ", ".join(map(str, lost)) in str(error.value)
+        victim.start()
+        cluster.wait_for(client)
+        check(client, "feed", PARTITIONS * ROWS * (2 if mode == "append" else 1))
+
+
+def test_the_home_killed_before_the_decision_decides_when_it_is_back(cluster):
+    with cluster.connect() as client:
+        before = Job(client, "feed").put_all().commit()
+        home = cluster.home_of("feed")
+        job = Job(client, "feed", "append", PARTITIONS * ROWS).put_all()
+        home.kill()
+        with pytest.raises(ServerUnavailableError):
+            job.commit()
+        with pytest.raises(ServerUnavailableError):
+            client.feed("feed")
+        home.start()
+        cluster.wait_for(client)
+        assert client.feed("feed").feed_id == before.feed_id
+        check(client, "feed")
+        committed = job.commit()
+        assert job.commit().feed_id == committed.feed_id
+        check(client, "feed", 2 * PARTITIONS * ROWS)
+
+
+def test_all_killed_after_the_decision_agree_when_they_are_back(cluster):
+    with cluster.connect() as client:
+        before = Job(client, "feed").put_all().commit()
+        home = cluster.home_of("feed")
+        others = [node for node in cluster.nodes if node is not home]
+        job = Job(client, "feed", "append", PARTITIONS * ROWS).put_all()
+        for node in others:
+            node.kill()
+        job.commit()
+        home.kill()
+        for node in others:
+            node.start()
+        # The others are in doubt, and say nothing that their home has not decided.
+        with flightbridge.connect(others[0].uri) as one, pytest.raises(ServerUnavailableError):
+            one.feed("feed")
+        home.start()
+        cluster.wait_for(client)
+        assert client.feed("feed").rows == 2 * before.rows
+        check(client, "feed", 2 * PARTITIONS * ROWS)
+
+
+def test_a_server_killed_while_reading_is_named_and_its_return_makes_the_feed_whole(cluster):
+    with cluster.connect() as client:
+        info = Job(client, "feed").put_all().commit()
+        victim = cluster.holder(info, cluster.home_of("feed"))
+        others = [p.partition for p in info.partitions if p.server != victim.uri]
+        own = next(p.partition for p in info.partitions if p.server == victim.uri)
+        # More than can be on its way when the server dies.
+        big = Job(client, "big")
+        batch = pa.record_batch({"id": pa.array(range(1 << 18), pa.int64())})
+        with big.open(0, 0) as put:
+            for _ in range(64):
+                put.write(batch)
+            big.refs[0] = put.finish()
+        big.commit()
+        with client.read("big") as reader:
+            reader.read_next_batch()
+            holder = next(
+                n for n in cluster.nodes if n.uri == client.feed("big").partitions[0].server
+            )
+            holder.kill()
+            with pytest.raises(ServerUnavailableError, match=holder.uri):
+                reader.read_all()
+        holder.start()
+        cluster.wait_for(client)
+        victim.kill()
+        with pytest.raises(ServerUnavailableError, match=victim.uri):
+            client.read_table("feed", partitions=[own])
+        assert client.read_table("feed", partitions=others).num_rows == len(others) * ROWS
+        victim.start()
+        cluster.wait_for(client)
+        check(client, "feed")
+
+
+def test_a_job_is_not_begun_where_a_server_is_away(cluster):
+    cluster.nodes[1].kill()
+    with cluster.connect() as client:
+        with pytest.raises(ServerUnavailableError, match=cluster.nodes[1].uri):
+            Job(client, "feed")
+        cluster.nodes[1].start()
+        cluster.wait_for(client)
+        Job(client, "feed").put_all().commit()
+        check(client, "feed")
