@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -64,6 +66,35 @@ TEST(Journal, RewriteIsAtomicAndKeptOpen) {
   std::vector<std::string> records;
   ASSERT_TRUE(Open(path, &records).ok());
   EXPECT_EQ(records, (std::vector<std::string>{"new", "after"}));
+}
+
+TEST(Journal, DamageInTheLastRecordIsNotATornTail) {
+  TempDir dir;
+  const std::string path = dir.path() + "/journal";
+  auto journal = Open(path, nullptr).ValueOrDie();
+  ASSERT_TRUE(journal->Append("first").ok());
+  const auto begin = static_cast<size_t>(journal->bytes());
+  ASSERT_TRUE(journal->Sync(journal->Append("the last one").ValueOrDie()).ok());
+  journal.reset();
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  const auto write = [&](const std::string& bytes) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  };
+  // Behind the length: a wrong length is not told from a file that ends inside the record.
+  for (size_t at = begin + 4; at < whole.size(); ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x15);
+    write(damaged);
+    const auto status = Open(path, nullptr).status();
+    ASSERT_EQ(CodeOf(status), Code::kDataLoss) << at;
+    ASSERT_NE(status.message().find("offset " + std::to_string(begin)), std::string::npos)
+        << status;
+  }
+  write(whole.substr(0, whole.size() - 3) + std::string(3, '\0'));  // blocks never written
+  std::vector<std::string> records;
+  ASSERT_TRUE(Open(path, &records).ok());
+  EXPECT_EQ(records, (std::vector<std::string>{"first"}));
 }
 
 TEST(Journal, WritersShareSyncs) {

@@ -10,6 +10,7 @@
 #include "feed/feed_store.h"
 #include "feed/schema_rules.h"
 #include "segment/checksum.h"
+#include "testing/store.h"
 
 namespace flightbridge::feed {
 namespace {
@@ -85,6 +86,35 @@ TEST(StorageBench, DISABLED_Append) {
         "%.2f\n",
         round, append, finish, crc, copy, append / copy);
     ASSERT_TRUE(store->DropFeed({"f", false}).ok());
+  }
+}
+
+// How long a server with a thousand partitions in its data directory takes to come back.
+TEST(StorageBench, DISABLED_Recovery) {
+  constexpr int64_t kPartitions = 1000;
+  testing::TempDir dir;
+  FeedStoreOptions options;
+  options.segments.data_dir = dir.path();
+  auto store = FeedStore::Open(options).ValueOrDie();
+  const auto batch = DoublesBatch(1024, 12);
+  const auto schema = EncodeSchema(*batch->schema()).ValueOrDie();
+  ASSERT_TRUE(store->BeginWrite({"f", "j", proto::WriteMode::kOverwrite, schema}).ok());
+  proto::CommitWrite commit{"f", "j", {}};
+  for (int64_t i = 0; i < kPartitions; ++i) {
+    auto writer = store->OpenAttempt({"f", "j", i, i}, batch->schema()).ValueOrDie();
+    ASSERT_TRUE(writer->Append(*batch, std::nullopt).ok());
+    const auto put = writer->Finish(std::nullopt).ValueOrDie();
+    commit.attempts.push_back({i, i, put.rows, put.batches, put.crc32c});
+  }
+  ASSERT_TRUE(store->CommitWrite(commit).ok());
+  for (int round = 0; round < 3; ++round) {
+    store.reset();
+    const double begin = Seconds();
+    store = FeedStore::Open(options).ValueOrDie();
+    const double took = Seconds() - begin;
+    ASSERT_EQ(store->Find("f").ValueOrDie()->rows, kPartitions * 1024);
+    std::printf("round %d: recovery of %lld partitions %.3f s\n", round,
+                static_cast<long long>(kPartitions), took);
   }
 }
 

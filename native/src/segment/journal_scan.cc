@@ -42,6 +42,23 @@ bool AcknowledgedBehind(std::string_view bytes, size_t damage) {
   return false;
 }
 
+// Whether all bytes of the last record are there, and merely wrong. A write that a crash cut short
+// leaves a file that ends inside its record, or zeros where blocks never reached the disk.
+bool WholeButWrong(std::string_view bytes, size_t offset) {
+  constexpr size_t kSector = 512;
+  RecordFrame frame;
+  if (bytes.size() - offset < sizeof(frame)) return false;
+  std::memcpy(&frame, bytes.data() + offset, sizeof(frame));
+  const size_t begin = offset + sizeof(frame);
+  if (frame.length == 0 || frame.length > bytes.size() - begin) return false;
+  const size_t end = begin + frame.length;
+  if (bytes[end - 1] == '\0') return false;
+  for (size_t at = (offset + kSector - 1) / kSector * kSector; at + kSector <= end; at += kSector) {
+    if (bytes.substr(at, kSector).find_first_not_of('\0') == std::string_view::npos) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 uint32_t RecordFrame::ComputeCrc(std::string_view payload) const {
@@ -67,7 +84,7 @@ arrow::Result<int64_t> ScanJournal(
   while (offset < bytes.size()) {
     const auto record = RecordAt(bytes, offset);
     if (!record.has_value()) {
-      if (AcknowledgedBehind(bytes, offset)) {
+      if (AcknowledgedBehind(bytes, offset) || WholeButWrong(bytes, offset)) {
         return damaged(offset, "a record does not match its checksum");
       }
       break;

@@ -25,8 +25,10 @@ struct RecordFrame {
 static_assert(sizeof(RecordFrame) == 16);
 
 // Calls `replay` for every record and returns the offset behind the last good one; 0 where not
-// even the magic is whole. What follows it is a torn tail. DATA_LOSS names the offset of damage
-// that acknowledged records follow. An error of `replay` is passed on with the record's offset.
+// even the magic is whole. What follows it is a torn tail: a record that the file ends
+// inside, or that misses blocks (zeros). DATA_LOSS names the offset of damage: a record that
+// acknowledged records follow, or the last one where all its bytes are there and wrong. An error of
+// `replay` is passed on with the record's offset.
 arrow::Result<int64_t> ScanJournal(
     std::string_view bytes, const std::string& path,
     const std::function<arrow::Status(std::string_view payload)>& replay);
