@@ -124,7 +124,7 @@ def read(
     tls_client_cert: str | os.PathLike[str] | None = None,
     tls_client_key: str | os.PathLike[str] | None = None,
     tls_override_hostname: str | None = None,
-    force_flight: bool = False,
+    transport: str = "auto",
     position: bytes | None = None,
     policy: str | None = None,
     uneven: str | None = None,
@@ -161,7 +161,7 @@ def read(
             default ``FLIGHTBRIDGE_TLS_CLIENT_CERT``.
         tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
         tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
-        force_flight: Use the socket even where the server is in this process.
+        transport: As in :func:`flightbridge.connect`.
         position: What :meth:`BatchReader.position` returned, here or in another process, to
             continue at the exact next row. The batch size may differ.
         policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
@@ -220,7 +220,7 @@ def read(
         tls_client_cert=tls_client_cert,
         tls_client_key=tls_client_key,
         tls_override_hostname=tls_override_hostname,
-        force_flight=force_flight,
+        transport=transport,
         policy=policy,
         uneven=uneven,
         group=group,

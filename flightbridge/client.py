@@ -6,7 +6,7 @@
     client.write("ratings", table, mode="overwrite")
     table = client.read_table("ratings", columns=["user", "rating"])
 
-A client whose server runs in the same process does not use a socket (unless ``force_flight``).
+A client whose server runs in the same process does not use a socket (unless ``transport`` says otherwise).
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Client:
         tls_client_key: str | os.PathLike[str] | None = None,
         tls_override_hostname: str | None = None,
         timeout_s: float = 60.0,
-        force_flight: bool = False,
+        transport: str = "auto",
     ) -> None:
         from flightbridge._native._client import NativeClient
 
@@ -160,7 +160,7 @@ class Client:
             tls_client_key=tls_client_key,
             tls_override_hostname=tls_override_hostname,
         )
-        self._native: NativeClient = NativeClient(uri, credentials, timeout_s, force_flight)
+        self._native: NativeClient = NativeClient(uri, credentials, timeout_s, transport)
 
     # ---- feeds ----------------------------------------------------------------------------
 
@@ -188,6 +188,12 @@ class Client:
             FeedNotFoundError: There is no such feed, or it is not committed.
         """
         return self._native.schema(name)
+
+    @property
+    def transport(self) -> str:
+        """How this client's record batches travel: ``"local"``, ``"mapped"``, ``"channel"`` or
+        ``"flight"``; see :func:`connect`. Found out when it is first needed."""
+        return self._native.transport()
 
     def status(self) -> ServerStatus:
         """What the server holds and does now."""
@@ -402,7 +408,7 @@ def connect(
     tls_client_key: str | os.PathLike[str] | None = None,
     tls_override_hostname: str | None = None,
     timeout_s: float = 60.0,
-    force_flight: bool = False,
+    transport: str = "auto",
 ) -> Client:
     """Connects to a server.
 
@@ -419,7 +425,9 @@ def connect(
         tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
         tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         timeout_s: Deadline in seconds of connecting, of every call, and of every wait in a stream.
-        force_flight: Use the socket even where the server runs in this process.
+        transport: How record batches travel: ``"auto"`` takes the fastest way there is; ``"local"``
+            (a server in this process), ``"mapped"`` (memory shared with a server on this machine),
+            ``"channel"`` (the server's data port) and ``"flight"`` (DoPut and DoGet) insist on one.
 
     Raises:
         InvalidArgumentError: The URI, a setting or a TLS file is malformed.
@@ -434,7 +442,7 @@ def connect(
         tls_client_key=tls_client_key,
         tls_override_hostname=tls_override_hostname,
         timeout_s=timeout_s,
-        force_flight=force_flight,
+        transport=transport,
     )
 
 

@@ -22,6 +22,8 @@ MAX_BATCH_ROWS = 1 << 30
 WHOLE_SHARD = -1
 """The shuffle window that holds every row of the shard."""
 
+#: How record batches travel; see :func:`flightbridge.connect`.
+TRANSPORTS = ("auto", "local", "mapped", "channel", "flight")
 POLICIES = {
     "off": commands_pb2.SHARD_POLICY_OFF,
     "static": commands_pb2.SHARD_POLICY_STATIC,
@@ -63,7 +65,7 @@ def make_spec(
     tls_client_key: str | os.PathLike[str] | None = None,
     tls_override_hostname: str | None = None,
     fingerprint: int = 0,
-    force_flight: bool = False,
+    transport: str = "auto",
     policy: str | None = None,
     uneven: str | None = None,
     group: str | None = None,
@@ -99,7 +101,7 @@ def make_spec(
         tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
         tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         fingerprint: Of the feed as it was when the dataset was made; 0 is not checked.
-        force_flight: Never use the in-process path.
+        transport: As in :func:`flightbridge.connect`.
         policy: How readers share the feed, a key of ``POLICIES``; ``None`` is ``"static"``.
         uneven: What is done about shards of different sizes, a key of ``UNEVEN``; ``None`` is
             ``"join"``.
@@ -125,7 +127,7 @@ def make_spec(
         epochs=_epochs(epochs),
         shuffle_window=_shuffle_window(shuffle),
         seed=0 if seed is None else _integer("seed", seed, 0, 2**64 - 1),
-        force_flight=_flag("force_flight", force_flight),
+        transport=_transport(transport),
     )
     spec.shard, spec.num_shards = _shard(shard)
     if policy is not None:
@@ -221,6 +223,12 @@ def _choice(name: str, value: str, choices: dict[str, int]) -> int:
             f"{name}={value!r} is not known: give one of {', '.join(map(repr, choices))}"
         )
     return found
+
+
+def _transport(value: str) -> str:
+    if value not in TRANSPORTS:
+        raise InvalidArgumentError(f"transport={value!r} is not one of {', '.join(TRANSPORTS)}")
+    return "" if value == "auto" else value
 
 
 def _flag(name: str, value: bool) -> bool:

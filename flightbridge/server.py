@@ -59,6 +59,8 @@ class Server:
         tls_key: PEM file with the certificate's key, unencrypted.
         tls_client_ca: PEM file of the CAs that must have signed every client's certificate; None
             asks clients for none.
+        data_port: Where FlightBridge's own clients put and get record batches without gRPC; 0 picks
+            a free port, None offers none. There is none with TLS.
         insecure: Allow a host that other machines can reach, without TLS or without tokens.
 
     Raises:
@@ -87,6 +89,7 @@ class Server:
         tls_key: str | os.PathLike[str] | None = None,
         tls_client_ca: str | os.PathLike[str] | None = None,
         insecure: bool = False,
+        data_port: int | None = 0,
     ) -> None:
         self._pid = os.getpid()
         self._stopped = True  # until there is something to stop
@@ -110,6 +113,7 @@ class Server:
             _absolute(token_file),
             tls,
             bool(insecure),
+            -1 if data_port is None else _check_port("data_port", data_port),
         )
         self._stopped = False
         if control_port is not None:

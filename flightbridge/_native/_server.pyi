@@ -15,6 +15,7 @@ class NativeServer:
         token_file: str,
         tls: tuple[str, str, str],
         insecure: bool,
+        data_port: int,
     ) -> None: ...
     @property
     def host(self) -> str: ...

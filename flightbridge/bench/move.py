@@ -66,7 +66,7 @@ class BridgeMover(Mover):
 
         super().__init__(batches)
         self._uri = uri
-        self._client = connect(uri, force_flight=True)
+        self._client = connect(uri, transport="channel")
 
     def write(self) -> None:
         """Replaces the feed."""

@@ -36,13 +36,13 @@ class OursPut:
         streams: int,
         *,
         server_pid: int,
-        force_flight: bool,
+        transport: str,
     ) -> None:
         from flightbridge import connect
 
         self._dealt = data.deal(batches, streams)
         self._pids = {os.getpid(), server_pid}
-        self._clients: list[Client] = [connect(uri, force_flight=force_flight) for _ in self._dealt]
+        self._clients: list[Client] = [connect(uri, transport=transport) for _ in self._dealt]
         self._job = ""
         self._refs: list[AttemptRef] = []
 

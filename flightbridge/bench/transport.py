@@ -40,7 +40,7 @@ class OursSide(Protocol):
         streams: int,
         *,
         server_pid: int,
-        force_flight: bool,
+        transport: str,
     ) -> Side:
         """Connects."""
 
@@ -79,24 +79,33 @@ def _over_tcp(
         else:
             uri, pid = options.uri, os.getpid()
             progress.say("with --uri the server's processor time is not counted")
-        side = ours(uri, batches, streams, server_pid=pid, force_flight=True)
-        stack.callback(side.close)
-        sides: dict[str, Run] = {name: side}
+        sides: dict[str, Run] = {}
+        for title, transport in _ways(name, local=options.uri is None):
+            side = ours(uri, batches, streams, server_pid=pid, transport=transport)
+            stack.callback(side.close)
+            sides[title] = side
         stock_name = f"{name} {PEER}"
         if options.peer:
             sides[stock_name] = stack.enter_context(stock.running(batches, streams))
         note = progress.start(name, len(sides) * options.repeat)
         samples = measure(sides, options.repeat, warmup=options.warmup, note=note)
-    peer = samples.get(stock_name, [])
-    yield summarize(
-        name,
-        samples[name],
-        streams=streams,
-        peer_name=PEER if peer else None,
-        peer_samples=peer,
-    )
+    peer = samples.pop(stock_name, [])
+    for title, taken in samples.items():
+        yield summarize(
+            title,
+            taken,
+            streams=streams,
+            peer_name=PEER if peer else None,
+            peer_samples=peer,
+        )
     if peer:
         yield summarize(stock_name, peer, streams=streams)
+
+
+def _ways(name: str, *, local: bool) -> list[tuple[str, str]]:
+    """What is measured: title and transport."""
+    ways = [(name, "channel"), (f"{name} by Flight's calls", "flight")]
+    return [*ways, (f"{name} same host", "mapped")] if local else ways
 
 
 def _same_process(
@@ -109,9 +118,7 @@ def _same_process(
     from flightbridge import Server
 
     with Server(memory_limit=options.memory_limit) as bridge:
-        side = ours(
-            bridge.uri, batches, options.streams, server_pid=os.getpid(), force_flight=False
-        )
+        side = ours(bridge.uri, batches, options.streams, server_pid=os.getpid(), transport="auto")
         with contextlib.closing(side):
             note = progress.start(name, options.repeat)
             samples = measure({name: side}, options.repeat, warmup=options.warmup, note=note)

@@ -38,6 +38,7 @@ class ServeOptions:
     tls_client_ca: str | None
     ready_file: str | None
     control_port: int
+    data_port: int
     grace: float
     log_level: str
     insecure: bool
@@ -107,6 +108,7 @@ def _start(options: ServeOptions) -> Server:
             tls_key=options.tls_key,
             tls_client_ca=options.tls_client_ca,
             insecure=options.insecure,
+            data_port=None if options.data_port < 0 else options.data_port,
         )
     except PermissionDeniedError as error:
         # A host or port that needs another option, not something that failed.

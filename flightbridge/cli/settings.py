@@ -216,6 +216,15 @@ SERVE: tuple[Setting, ...] = (
         ControlPort(),
     ),
     Setting(
+        "--data-port",
+        "FLIGHTBRIDGE_SERVE_DATA_PORT",
+        "0",
+        "port",
+        "Port where FlightBridge's own clients put and get record batches without gRPC; 0 takes any "
+        "free port, none turns it off.",
+        ControlPort(),
+    ),
+    Setting(
         "--grace",
         "FLIGHTBRIDGE_SERVE_GRACE",
         "5",

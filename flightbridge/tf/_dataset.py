@@ -46,7 +46,7 @@ def dataset(
     tls_client_key: str | os.PathLike[str] | None = None,
     tls_override_hostname: str | None = None,
     timeout_s: float | None = None,
-    force_flight: bool = False,
+    transport: str = "auto",
     policy: str | None = None,
     uneven: str | None = None,
     group: str | None = None,
@@ -96,7 +96,7 @@ def dataset(
         tls_client_key: PEM file of its key; by default ``FLIGHTBRIDGE_TLS_CLIENT_KEY``.
         tls_override_hostname: Name to look for in the server's certificate in place of the uri's.
         timeout_s: Deadline in seconds of every call to the server; default 60.
-        force_flight: Use the socket even where the server runs in this process.
+        transport: As in :func:`flightbridge.connect`.
         policy: How readers share the feed. ``"static"`` (default): ``shard`` is a run of rows, and
             shards are equal to one row. ``"static_partition"``: it is a set of whole partitions,
             shared out so that rows are about equal; no batch is cut. ``"off"``: every reader gets
@@ -169,7 +169,7 @@ def dataset(
         tls_client_key=tls_client_key,
         tls_override_hostname=tls_override_hostname,
         timeout_s=timeout_s,
-        force_flight=force_flight,
+        transport=transport,
         policy=policy,
         uneven=uneven,
         group=group,
@@ -186,7 +186,7 @@ def dataset(
         tls_client_key=tls_client_key,
         tls_override_hostname=tls_override_hostname,
         timeout_s=timeout_s or 60.0,
-        force_flight=force_flight,
+        transport=transport,
     ) as client:
         info = client.feed(feed)
         schema = client.schema(feed)

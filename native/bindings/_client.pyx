@@ -44,7 +44,7 @@ cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
         string token
         CTlsOptions tls
         double timeout_s
-        c_bool force_flight
+        string transport
 
     cdef cppclass CPutStream "flightbridge::PutStream":
         CStatus Write(const CRecordBatch&)
@@ -55,6 +55,7 @@ cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
         @staticmethod
         CResult[unique_ptr[CClient]] Connect(const CClientOptions&)
         CResult[vector[ProtoFeedInfo]] ListFeeds()
+        CResult[string] Transport()
         CResult[ProtoFeedInfo] DescribeFeed(const string&)
         CResult[shared_ptr[CSchema]] GetSchema(const string&)
         CResult[ProtoServerStatus] Status()
@@ -135,7 +136,7 @@ cdef class NativeClient:
     cdef shared_ptr[CClient] _client
 
     def __cinit__(self, str uri not None, credentials not None, double timeout_s,
-                  bint force_flight):
+                  str transport not None):
         cdef CClientOptions options
         cdef CStatus status
         options.uri = uri.encode("utf-8", "surrogateescape")
@@ -146,7 +147,7 @@ cdef class NativeClient:
         options.tls.override_hostname = credentials.tls_override_hostname.encode(
             "utf-8", "surrogateescape")
         options.timeout_s = timeout_s
-        options.force_flight = force_flight
+        options.transport = transport.encode()
         with nogil:
             status = TakeShared[CClient](CClient.Connect(options), &self._client)
         _check(status)
@@ -194,6 +195,15 @@ cdef class NativeClient:
             status = Take[shared_ptr[CSchema]](client.get().GetSchema(feed), &schema)
         _check(status)
         return pyarrow_wrap_schema(schema)
+
+    def transport(self):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string way
+        cdef CStatus status
+        with nogil:
+            status = Take[string](client.get().Transport(), &way)
+        _check(status)
+        return way.decode()
 
     def status(self):
         cdef shared_ptr[CClient] client = self._open()

@@ -71,6 +71,7 @@ cdef extern from * namespace "flightbridge" nogil:
         string tls_cert
         string tls_key
         string tls_client_ca
+        int data_port
         c_bool insecure
 
     cdef cppclass CServer "flightbridge::Server":
@@ -101,7 +102,8 @@ cdef class NativeServer:
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
                   int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
-                  int64_t max_streams, int64_t max_feeds, str token_file, tls, bint insecure):
+                  int64_t max_streams, int64_t max_feeds, str token_file, tls, bint insecure,
+                  int data_port):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -118,6 +120,7 @@ cdef class NativeServer:
         options.tls_cert, options.tls_key, options.tls_client_ca = [
             path.encode("utf-8", "surrogateescape") for path in tls]
         options.insecure = insecure
+        options.data_port = data_port
         with nogil:
             started = StartServer(options, &self._server, &status)
         if not started:

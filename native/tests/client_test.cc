@@ -56,7 +56,7 @@ Code ErrorOf(const arrow::Result<T>& result) {
   return CodeOf(result.status());
 }
 
-class ClientTest : public testing::TestWithParam<bool> {
+class ClientTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override { Start({}); }
 
@@ -68,8 +68,8 @@ class ClientTest : public testing::TestWithParam<bool> {
   std::unique_ptr<Client> Connect() {
     ClientOptions options;
     options.uri = server_->uri();
-    options.timeout_s = 20;
-    options.force_flight = GetParam();
+    options.timeout_s = 3;
+    options.transport = GetParam();
     return Value(Client::Connect(options));
   }
 
@@ -123,8 +123,9 @@ class ClientTest : public testing::TestWithParam<bool> {
   int jobs_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Transport, ClientTest, testing::Bool(),
-                         [](const auto& param) { return param.param ? "Flight" : "InProcess"; });
+INSTANTIATE_TEST_SUITE_P(Transport, ClientTest,
+                         testing::Values("local", "mapped", "channel", "flight"),
+                         [](const auto& param) { return std::string(param.param); });
 
 TEST_P(ClientTest, WrittenRowsComeBackInOrder) {
   const auto info = WriteFeed("f");

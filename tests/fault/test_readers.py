@@ -194,7 +194,7 @@ def test_a_slow_consumer_holds_the_server_back(rows):
         job = pa.table({"id": np.arange(total)})
         client.write("f", job, partition_rows=rows)
         settings = {"batch_size": 1024, "prefetch": budget, "slabs": 2, "connections": 2}
-        with batches.read(server.uri, "f", force_flight=True, **settings) as reader:
+        with batches.read(server.uri, "f", transport="channel", **settings) as reader:
             for taken in range(1, 4):
                 for _ in itertools.islice(reader, 100):
                     pass

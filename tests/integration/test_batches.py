@@ -53,8 +53,8 @@ def bridge():
         yield server
 
 
-@pytest.fixture(params=[False, True], ids=["in-process", "flight"])
-def force_flight(request):
+@pytest.fixture(params=["local", "mapped", "channel", "flight"])
+def transport(request):
     return request.param
 
 
@@ -78,9 +78,9 @@ def expected_columns(table):
     return plain.to_pydict()
 
 
-def test_every_type_comes_back(bridge, force_flight):
+def test_every_type_comes_back(bridge, transport):
     got = {}
-    with batches.read(bridge.uri, "all", batch_size=64, force_flight=force_flight) as reader:
+    with batches.read(bridge.uri, "all", batch_size=64, transport=transport) as reader:
         for batch in reader:
             assert len(batch["id"]) <= 64
             for name, values in as_python(batch).items():
@@ -88,10 +88,10 @@ def test_every_type_comes_back(bridge, force_flight):
     assert got == expected_columns(make_table())
 
 
-def test_shuffled_rows_stay_whole(bridge, force_flight):
+def test_shuffled_rows_stay_whole(bridge, transport):
     rows = {}
     with batches.read(
-        bridge.uri, "all", batch_size=77, shuffle=256, seed=5, force_flight=force_flight
+        bridge.uri, "all", batch_size=77, shuffle=256, seed=5, transport=transport
     ) as reader:
         for batch in map(as_python, reader):
             for values in zip(*batch.values(), strict=True):
@@ -109,8 +109,8 @@ def read_ids(bridge, **settings):
 
 
 @pytest.mark.parametrize("shuffle", [None, 200, True])
-def test_shards_share_the_rows(bridge, force_flight, shuffle):
-    settings = {"batch_size": 50, "shuffle": shuffle, "force_flight": force_flight}
+def test_shards_share_the_rows(bridge, transport, shuffle):
+    settings = {"batch_size": 50, "shuffle": shuffle, "transport": transport}
     parts = [read_ids(bridge, shard=(i, 3), **settings) for i in range(3)]
     assert sorted(chain.from_iterable(parts)) == list(range(ROWS))
     assert {len(part) for part in parts} <= {333, 334}
@@ -119,19 +119,19 @@ def test_shards_share_the_rows(bridge, force_flight, shuffle):
 def test_the_order_is_the_same_whatever_the_way(bridge):
     settings = {"batch_size": 50, "shuffle": 300, "seed": 1, "epochs": 2}
     want = read_ids(bridge, **settings)
-    for other in ({"force_flight": True}, {"connections": 4, "force_flight": True, "slabs": 1}):
+    for other in ({"transport": "flight"}, {"connections": 4, "transport": "flight", "slabs": 1}):
         assert read_ids(bridge, **settings, **other) == want
 
 
 @pytest.mark.parametrize("shuffle", [None, 200, True])
 @pytest.mark.parametrize("stop_after", [0, 1, 9, 24, 40])
-def test_a_position_continues_at_the_exact_next_row(bridge, force_flight, shuffle, stop_after):
+def test_a_position_continues_at_the_exact_next_row(bridge, transport, shuffle, stop_after):
     settings = {
         "batch_size": 50,
         "columns": ["id"],
         "shuffle": shuffle,
         "epochs": 2,
-        "force_flight": force_flight,
+        "transport": transport,
     }
     want = read_ids(bridge, **{k: v for k, v in settings.items() if k != "columns"})
     got = []
@@ -194,11 +194,11 @@ def test_columns_share_memory_with_the_slab(bridge):
     assert batches.slab_stats()["slabs"] < slabs
 
 
-def test_nulls_name_their_column_and_row(bridge, force_flight):
+def test_nulls_name_their_column_and_row(bridge, transport):
     table = pa.table({"x": pa.array([1, 2, None, 4])})
     with flightbridge.connect(bridge.uri) as client:
         client.write("nulls", table, mode="overwrite")
-    with batches.read(bridge.uri, "nulls", batch_size=1, force_flight=force_flight) as reader:
+    with batches.read(bridge.uri, "nulls", batch_size=1, transport=transport) as reader:
         assert [next(reader)["x"].tolist() for _ in range(2)] == [[1], [2]]
         with pytest.raises(InvalidArgumentError, match=r"column 'x' has a null at row 2.*fillna"):
             next(reader)
@@ -217,7 +217,7 @@ def test_what_cannot_be_read_is_refused_at_once(bridge):
         batches.read("grpc://127.0.0.1:1", "all", batch_size=1, timeout_s=2)
 
 
-def test_a_feed_replaced_while_it_is_read_is_never_mixed(bridge, force_flight):
+def test_a_feed_replaced_while_it_is_read_is_never_mixed(bridge, transport):
     with flightbridge.connect(bridge.uri) as client:
         client.write("moving", make_table(500), mode="overwrite", partition_rows=50)
         reader = batches.read(
@@ -227,7 +227,7 @@ def test_a_feed_replaced_while_it_is_read_is_never_mixed(bridge, force_flight):
             columns=["id"],
             prefetch=1,
             slabs=1,
-            force_flight=force_flight,
+            transport=transport,
         )
         got = next(reader)["id"].tolist()
         client.write("moving", make_table(500, first=10_000), mode="overwrite")
@@ -239,8 +239,8 @@ def test_a_feed_replaced_while_it_is_read_is_never_mixed(bridge, force_flight):
     assert got == list(range(len(got)))
 
 
-def test_cancel_from_another_thread(bridge, force_flight):
-    reader = batches.read(bridge.uri, "all", batch_size=10, epochs=None, force_flight=force_flight)
+def test_cancel_from_another_thread(bridge, transport):
+    reader = batches.read(bridge.uri, "all", batch_size=10, epochs=None, transport=transport)
     next(reader)
     threading.Timer(0.1, reader.cancel).start()
     with pytest.raises(CancelledError):
@@ -264,9 +264,9 @@ def shards_of(bridge, n, **settings):
 @pytest.mark.parametrize("policy", ["static", "static_partition"])
 @pytest.mark.parametrize("shuffle", [None, 100])
 def test_policies_share_the_feed_and_say_what_they_repeat_or_drop(
-    bridge, force_flight, policy, shuffle
+    bridge, transport, policy, shuffle
 ):
-    settings = {"policy": policy, "shuffle": shuffle, "force_flight": force_flight}
+    settings = {"policy": policy, "shuffle": shuffle, "transport": transport}
     joined, _ = shards_of(bridge, 3, **settings)
     everything = sorted(row for part in joined for row in part)
     assert everything == sorted(read_ids(bridge, batch_size=100))

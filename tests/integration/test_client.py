@@ -38,10 +38,10 @@ def bridge():
         yield server
 
 
-@pytest.fixture(params=[False, True], ids=["in-process", "flight"])
+@pytest.fixture(params=["local", "mapped", "channel", "flight"])
 def client(request, bridge):
     with flightbridge.connect(
-        bridge.uri, timeout_s=TIMEOUT_S, force_flight=request.param
+        bridge.uri, timeout_s=TIMEOUT_S, transport=request.param
     ) as connected:
         yield connected
 
@@ -283,7 +283,7 @@ class TestErrors:
     def test_full_server(self):
         with (
             flightbridge.Server(memory_limit="16MiB", put_wait_s=0) as bridge,
-            flightbridge.connect(bridge.uri, force_flight=True) as client,
+            flightbridge.connect(bridge.uri, transport="flight") as client,
         ):
             table = pa.table({"x": pa.array(range(8_000_000), pa.int64())})
             with pytest.raises(errors.ResourceExhaustedError):
@@ -317,7 +317,7 @@ class TestServerTrouble:
 
     def test_stopped_process_ends_every_wait_at_the_deadline(self, remote_uri):
         uri, process = remote_uri
-        client = flightbridge.connect(uri, timeout_s=1.5)
+        client = flightbridge.connect(uri, timeout_s=1.5, transport="channel")
         table = pa.table({"x": pa.array(range(1_000_000), pa.int64())})
         client.write("f", table, partition_rows=100_000)
         client.begin_write("g", "job", "errorifexists", table.schema)
@@ -354,7 +354,7 @@ class TestServerTrouble:
 
     def test_stream_errors_keep_their_type_through_pyarrow(self, remote_uri):
         uri, process = remote_uri
-        client = flightbridge.connect(uri, timeout_s=TIMEOUT_S)
+        client = flightbridge.connect(uri, timeout_s=TIMEOUT_S, transport="channel")
         client.write("f", pa.table({"x": pa.array(range(20_000_000), pa.int64())}))
         reader = client.read("f")
         reader.read_next_batch()

@@ -13,8 +13,8 @@ from flightbridge.errors import FailedPreconditionError, PositionMismatchError
 ROWS = 10_000
 
 
-@pytest.fixture(params=[False, True], ids=["in-process", "flight"])
-def force_flight(request):
+@pytest.fixture(params=["local", "mapped", "channel", "flight"])
+def transport(request):
     return request.param
 
 
@@ -41,15 +41,13 @@ def ids_of(reader, count=None):
 
 
 @pytest.mark.parametrize("shuffle", [None, True])
-def test_readers_share_every_epoch(bridge, read, force_flight, shuffle):
+def test_readers_share_every_epoch(bridge, read, transport, shuffle):
     parts = [[] for _ in range(4)]
     failures = []
 
     def work(part):
         try:
-            with read(
-                epochs=3, shuffle=shuffle, seed=5, prefetch=1, force_flight=force_flight
-            ) as reader:
+            with read(epochs=3, shuffle=shuffle, seed=5, prefetch=1, transport=transport) as reader:
                 part += ids_of(reader)
         except BaseException as error:
             failures.append(error)

@@ -302,6 +302,7 @@ def test_actions(client):
     assert names == {
         "BeginWrite", "CommitWrite", "CommitStatus", "AbortWrite", "DropFeed", "DescribeFeed",
         "ServerStatus", "AcquireSplits", "RenewLease", "ReleaseSplits",
+        "OpenChannel",
     }  # fmt: skip
     put(client, numbers(5), "feed")
     info = pb.FeedInfo.FromString(run(client, "DescribeFeed", pb.DescribeFeed(feed="feed"))[0])
@@ -400,7 +401,10 @@ def test_too_big_a_batch_is_refused_and_named():
 
 def test_memory_limit_is_kept_and_freed_by_drop():
     table = pa.table({"x": pa.array(range(1_000_000), pa.int64())})  # 8 MB
-    with flightbridge.Server(memory_limit="64MiB") as server, fl.connect(server.uri) as client:
+    with (
+        flightbridge.Server(memory_limit="64MiB", put_wait_s=0) as server,
+        fl.connect(server.uri) as client,
+    ):
         names = (f"feed{i}" for i in range(20))
         with pytest.raises(pa.ArrowException, match=r"\[RESOURCE_EXHAUSTED\]"):
             [put(client, table, name, rows=100_000) for name in names]

@@ -131,11 +131,12 @@ def test_one_ready_line_ready_file_and_a_clean_stop(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_stops_while_a_reader_stands_still():
+@pytest.mark.parametrize("transport", ["channel", "flight"])
+def test_it_stops_while_a_reader_stands_still(transport):
     big = pa.record_batch({"x": pa.nulls(1_000_000).cast(pa.int64())})
     with (
         Serve("--port", 0, "--grace", "0.2") as server,
-        flightbridge.connect(server.uri) as client,
+        flightbridge.connect(server.uri, timeout_s=5, transport=transport) as client,
     ):
         client.write("big", [big] * 12)
         reader = client.read("big")

@@ -54,7 +54,7 @@ def test_a_flood_of_puts_is_refused_beyond_the_limit_and_an_honest_client_is_ser
     ended = threading.Semaphore(0)
     with (
         serving(max_streams=MAX_STREAMS) as server,
-        flightbridge.connect(server.uri, timeout_s=WAIT_S, force_flight=True) as honest,
+        flightbridge.connect(server.uri, timeout_s=WAIT_S, transport="flight") as honest,
     ):
         with contextlib.ExitStack() as stack:
             flood = []
@@ -101,7 +101,7 @@ def test_idle_connections_keep_nobody_out():
             )
             if number % 2:
                 idle.sendall(b"GET / HTTP/1.1\r\n\r\n")  # half of them talk nonsense
-        with flightbridge.connect(server.uri, timeout_s=WAIT_S, force_flight=True) as honest:
+        with flightbridge.connect(server.uri, timeout_s=WAIT_S, transport="flight") as honest:
             honest.write("f", TABLE)
             assert honest.read_table("f") == TABLE
 
@@ -111,7 +111,7 @@ def test_gets_count_as_streams():
     big = pa.table({"x": pa.array(range(4_000_000), pa.int64())})
     with (
         serving(max_streams=2) as server,
-        flightbridge.connect(server.uri, timeout_s=WAIT_S, force_flight=True) as client,
+        flightbridge.connect(server.uri, timeout_s=WAIT_S, transport="flight") as client,
     ):
         client.write("f", big)
         first, second = client.read("f"), client.read("f")

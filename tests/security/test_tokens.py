@@ -166,7 +166,7 @@ def until_refused(uri: str, token: str) -> None:
     deadline = time.monotonic() + RELOAD_DEADLINE_S
     while time.monotonic() < deadline:
         try:
-            flightbridge.connect(uri, token=token, timeout_s=10, force_flight=True).close()
+            flightbridge.connect(uri, token=token, timeout_s=10, transport="flight").close()
         except errors.UnauthenticatedError:
             return
     raise AssertionError(f"still admitted after {RELOAD_DEADLINE_S} s")
@@ -364,13 +364,14 @@ def test_a_put_that_was_admitted_goes_on_and_its_commit_needs_the_new_token(rota
         assert client.commit_write("f", "job", [attempt]).rows == 2 * BATCH.num_rows
 
 
-def test_a_get_that_was_admitted_goes_on_and_the_next_is_refused(rotating):
+@pytest.mark.parametrize("transport", ["channel", "flight"])
+def test_a_get_that_was_admitted_goes_on_and_the_next_is_refused(rotating, transport):
     server, rotate, _ = rotating
     rows = 4_000_000  # far more than buffers on the way hold
     table = pa.table({"x": pa.array(range(rows), pa.int64())})
     with flightbridge.connect(server.uri, token=token_of("all")) as writer:
         writer.write("f", table)
-        with flightbridge.connect(server.uri, token=token_of("old")) as client:
+        with flightbridge.connect(server.uri, token=token_of("old"), transport=transport) as client:
             reader = client.read("f")
             first = reader.read_next_batch()
             assert writer.status().open_gets == 1
@@ -413,6 +414,6 @@ def test_the_servers_own_process_needs_no_token(token_file):
         assert client.status().feeds == 1
         assert client.read_table("f").num_rows == 1
         with pytest.raises(errors.UnauthenticatedError):
-            flightbridge.connect(bridge.uri, force_flight=True)
+            flightbridge.connect(bridge.uri, transport="flight")
         with pytest.raises(fl.FlightUnauthenticatedError), fl.connect(bridge.uri) as plain:
             list(plain.list_flights())

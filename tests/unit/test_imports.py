@@ -27,12 +27,13 @@ MAY_INCLUDE = {
     "common": set(),
     "segment": {"common"},
     "feed": {"segment", "common"},
+    "channel": {"segment", "common"},
     "lease": {"plan", "common"},
     # client: to ask other servers
-    "server": {"client", "feed", "lease", "plan", "segment", "common"},
+    "server": {"channel", "client", "feed", "lease", "plan", "segment", "common"},
     "plan": {"common"},
-    "client": {"feed", "segment", "common"},
-    "batch": {"plan", "client", "feed", "segment", "common"},
+    "client": {"channel", "feed", "segment", "common"},
+    "batch": {"plan", "channel", "client", "feed", "segment", "common"},
 }
 
 

@@ -32,7 +32,7 @@ def test_every_setting_arrives():
         timeout_s=2,
         token="t",
         fingerprint=9,
-        force_flight=True,
+        transport="flight",
     )
     assert spec == commands_pb2.ReaderSpec(
         uri=URI,
@@ -51,7 +51,7 @@ def test_every_setting_arrives():
         slabs=3,
         timeout_s=2.0,
         token="t",
-        force_flight=True,
+        transport="flight",
     )
 
 

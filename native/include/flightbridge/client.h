@@ -43,7 +43,10 @@ struct ClientOptions {
   std::string token;  // sent as "authorization: Bearer ..." when not empty
   TlsOptions tls;
   double timeout_s = 60;      // deadline of every unary call, and of connecting
-  bool force_flight = false;  // use the socket even where the server is in this process
+  // How record batches travel: "auto" takes the fastest way there is. "local" is the server of this
+  // process, "mapped" memory shared with a server on this machine, "channel" the server's data
+  // port, "flight" DoPut and DoGet. Anything but "auto" is an error where it is not possible.
+  std::string transport = "auto";
 };
 
 // One attempt at writing one partition. Not thread-safe. Write() blocks while the server holds
@@ -103,6 +106,9 @@ class FB_EXPORT Client {
       const std::string& feed, const std::string& job_id,
       const std::vector<proto::AttemptRef>& attempts) = 0;
   virtual arrow::Status AbortWrite(const std::string& feed, const std::string& job_id) = 0;
+
+  // The way that record batches take, one of ClientOptions::transport; found out when first asked.
+  virtual arrow::Result<std::string> Transport() = 0;
 
   virtual arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) = 0;
 

@@ -22,6 +22,8 @@ struct ServerStatus;
 struct ServerOptions {
   std::string host = "127.0.0.1";
   int port = 0;                          // 0: any free port
+  int data_port = 0;                     // of the data channel; 0: any free port, -1: none
+  int advertised_data_port = 0;          // what clients are told, behind a port mapping; 0: data_port
   std::string data_dir;                  // empty: feeds live in memory
   int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
   int64_t spill_limit_bytes = -1;        // for segments in data_dir; -1: only the disk limits them
@@ -51,6 +53,7 @@ class FB_EXPORT Server {
 
   std::string host() const;
   int port() const;
+  int data_port() const;                       // of the data channel; 0: none
   std::string uri() const;                     // grpc://HOST:PORT, grpc+tls:// with TLS
   proto::ServerStatus status() const;          // once stopped: as it was then
   std::vector<proto::FeedInfo> feeds() const;  // committed and open ones; none once stopped

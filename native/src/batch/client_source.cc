@@ -41,7 +41,7 @@ ConnectFn ConnectTo(const proto::ReaderSpec& spec) {
                  .client_key = spec.tls_client_key,
                  .override_hostname = spec.tls_override_hostname};
   if (spec.timeout_s > 0) options.timeout_s = spec.timeout_s;
-  options.force_flight = spec.force_flight;
+  if (!spec.transport.empty()) options.transport = spec.transport;
   return [options, feed = spec.feed]() -> arrow::Result<std::unique_ptr<Source>> {
     ARROW_ASSIGN_OR_RAISE(auto client, Client::Connect(options));
     return std::make_unique<ClientSource>(std::move(client), feed);
@@ -55,7 +55,8 @@ ConnectFn ConnectForLeases(const proto::ReaderSpec& spec) {
 }
 
 bool IsLocal(const proto::ReaderSpec& spec) {
-  return !spec.force_flight && feed::FindLocal(spec.uri) != nullptr;
+  const bool may = spec.transport.empty() || spec.transport == "auto" || spec.transport == "local";
+  return may && feed::FindLocal(spec.uri) != nullptr;
 }
 
 }  // namespace flightbridge::batch

@@ -12,13 +12,29 @@
 #include "flightbridge/proto/commands.h"
 
 namespace flightbridge {
+namespace {
+
+arrow::Status CheckTransport(const std::string& transport) {
+  for (const char* known : {"auto", "local", "mapped", "channel", "flight"}) {
+    if (transport == known) return arrow::Status::OK();
+  }
+  return Error(Code::kInvalidArgument, "transport is '", transport,
+               "': use auto, local, mapped, channel or flight");
+}
+
+}  // namespace
 
 arrow::Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
+  ARROW_RETURN_NOT_OK(CheckTransport(options.transport));
   ARROW_ASSIGN_OR_RAISE(const auto servers, client::ParseServers(options.uri));
   if (servers.size() > 1) return client::MakeClusterClient(options, servers);
   ARROW_ASSIGN_OR_RAISE(auto connection, client::Connection::Open(options));
-  if (!options.force_flight && feed::FindLocal(options.uri) != nullptr)
+  const bool local = options.transport == "local";
+  if ((local || options.transport == "auto") && feed::FindLocal(options.uri) != nullptr)
     return client::MakeLocalClient(std::move(connection));
+  if (local)
+    return Error(Code::kUnavailable, "transport \"local\" is not possible with ", options.uri,
+                 ": no such server runs in this process; use transport=\"auto\"");
   auto made = client::MakeFlightClient(std::move(connection));
   // A server that is not there, or a token that is wrong, is an error here and not at first use.
   const auto status = made->Status().status();

@@ -4,6 +4,8 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <set>
+#include <string>
 #include <utility>
 
 #include <arrow/buffer.h>
@@ -143,6 +145,18 @@ class ClusterClient : public Client {
     ARROW_RETURN_NOT_OK(Home(feed)->AbortWrite(feed, job_id));
     (void)OnOthers(feed, [&](size_t i) { return clients_[i]->AbortWrite(feed, job_id); });
     return arrow::Status::OK();
+  }
+
+  // Several, where servers are reached in different ways.
+  arrow::Result<std::string> Transport() override {
+    std::set<std::string> ways;
+    for (const auto& client : clients_) {
+      ARROW_ASSIGN_OR_RAISE(auto way, client->Transport());
+      ways.insert(std::move(way));
+    }
+    std::string all;
+    for (const std::string& way : ways) all.append(all.empty() ? "" : ", ").append(way);
+    return all;
   }
 
   arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {

@@ -1,5 +1,6 @@
 #include "client/flight_client.h"
 
+#include <string>
 #include <utility>
 
 #include <arrow/flight/types.h>
@@ -7,6 +8,10 @@
 #include <arrow/ipc/writer.h>
 
 #include "client/action.h"
+#include "client/buffer_pool.h"
+#include "client/channel_get.h"
+#include "client/channel_pool.h"
+#include "client/channel_put.h"
 #include "client/empty_get.h"
 #include "client/flight_get.h"
 #include "client/flight_put.h"
@@ -19,10 +24,15 @@ namespace {
 
 namespace flight = arrow::flight;
 
+// Bodies received over data channels, kept for the next ones.
+constexpr int64_t kIdleBufferBytes = 64 << 20;
+
 class FlightClient : public Client {
  public:
   explicit FlightClient(std::shared_ptr<Connection> connection)
-      : connection_(std::move(connection)) {}
+      : connection_(std::move(connection)),
+        channels_(std::make_shared<ChannelPool>(connection_, connection_->options().transport)),
+        buffers_(std::make_shared<BufferPool>(kIdleBufferBytes)) {}
 
   arrow::Result<std::vector<proto::FeedInfo>> ListFeeds() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
@@ -85,7 +95,10 @@ class FlightClient : public Client {
       const std::string& feed, const std::string& job_id, int64_t partition, int64_t attempt,
       const std::shared_ptr<arrow::Schema>& schema) override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
-    return OpenFlightPut(connection_, proto::PutCommand{feed, job_id, partition, attempt}, schema);
+    const proto::PutCommand command{feed, job_id, partition, attempt};
+    ARROW_ASSIGN_OR_RAISE(const Way way, channels_->FindWay());
+    return way == Way::kFlight ? OpenFlightPut(connection_, command, schema)
+                               : OpenChannelPut(channels_, command, schema);
   }
 
   arrow::Result<proto::CommitWriteResult> CommitWrite(
@@ -101,6 +114,16 @@ class FlightClient : public Client {
                             "aborting a write of feed '" + feed + "'");
   }
 
+  arrow::Result<std::string> Transport() override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    ARROW_ASSIGN_OR_RAISE(const Way way, channels_->FindWay());
+    switch (way) {
+      case Way::kMapped: return "mapped";
+      case Way::kChannel: return "channel";
+      default: return "flight";
+    }
+  }
+
   arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
     proto::GetTicket resolved = ticket;
@@ -108,7 +131,11 @@ class FlightClient : public Client {
       ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFeed(ticket.feed));
       ARROW_ASSIGN_OR_RAISE(resolved, ResolveTicket(ticket, info));
     }
-    if (!resolved.ranges.empty()) return OpenFlightGet(connection_, resolved);
+    if (!resolved.ranges.empty()) {
+      ARROW_ASSIGN_OR_RAISE(const Way way, channels_->FindWay());
+      return way == Way::kFlight ? OpenFlightGet(connection_, resolved)
+                                 : OpenChannelGet(channels_, buffers_, resolved);
+    }
     ARROW_ASSIGN_OR_RAISE(auto schema, GetSchema(ticket.feed));
     ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
     return std::make_unique<EmptyGet>(SelectFields(schema, columns));
@@ -132,6 +159,8 @@ class FlightClient : public Client {
   }
 
   const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<ChannelPool> channels_;
+  const std::shared_ptr<BufferPool> buffers_;
 };
 
 }  // namespace

@@ -101,6 +101,12 @@ arrow::Status RowCursor::Advance(int64_t partition, int64_t row_begin, int64_t r
   return arrow::Status::OK();
 }
 
+proto::GetTicket RowCursor::Remaining(proto::GetTicket resolved) const {
+  resolved.ranges.assign(ranges_.begin() + static_cast<std::ptrdiff_t>(range_), ranges_.end());
+  if (!resolved.ranges.empty()) resolved.ranges.front().row_begin = row_;
+  return resolved;
+}
+
 arrow::Status RowCursor::CheckEnd() const {
   if (range_ == ranges_.size()) return arrow::Status::OK();
   int64_t missing = ranges_[range_].row_end - row_;

@@ -80,6 +80,8 @@ class LocalClient : public Client {
     return store->AbortWrite({feed, job_id});
   }
 
+  arrow::Result<std::string> Transport() override { return "local"; }
+
   arrow::Result<std::unique_ptr<GetStream>> OpenGet(const proto::GetTicket& ticket) override {
     return OpenLocalGet(connection_, ticket);
   }

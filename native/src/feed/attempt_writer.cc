@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
+#include "common/message_decoder.h"
 #include "feed/schema_rules.h"
 #include "feed/stored_record.h"
 #include "flightbridge/error.h"
@@ -43,6 +45,15 @@ arrow::Result<uint32_t> CopyBody(const arrow::ipc::IpcPayload& payload,
   return crc;
 }
 
+// What lies between the buffers is sent to readers, and is in no checksum.
+void ZeroPadding(const segment::IpcMessage& message, uint8_t* body) {
+  if (!message.CheckAligned().ok()) return;
+  for (const segment::BufferRange& range : message.buffers) {
+    uint8_t* const end = body + range.offset + range.length;
+    std::memset(end, 0, static_cast<size_t>(RoundUp(range.length) - range.length));
+  }
+}
+
 class PayloadSink : public arrow::ipc::internal::IpcPayloadWriter {
  public:
   explicit PayloadSink(PayloadStore* store) : store_(store) {}
@@ -78,49 +89,87 @@ arrow::Result<uint8_t*> PayloadStore::Allocate(int64_t bytes) {
   return written_.back()->Allocate(bytes);
 }
 
-arrow::Status PayloadStore::Store(const arrow::ipc::IpcPayload& payload) {
-  const int64_t metadata_bytes = payload.metadata->size();
-  int64_t body_bytes = 0;
-  for (const auto& buffer : payload.body_buffers) {
-    if (buffer != nullptr) body_bytes += RoundUp(buffer->size());
-  }
+arrow::Result<MessageRoom> PayloadStore::Reserve(int64_t metadata_bytes, int64_t body_bytes) {
+  Unreserve();
   StoredHeader header;
   header.metadata_bytes = static_cast<uint32_t>(metadata_bytes);
   header.body_bytes = body_bytes;
   ARROW_ASSIGN_OR_RAISE(uint8_t* const record, Allocate(header.record_bytes()));
-  uint8_t* const metadata = record + sizeof(header);
-  uint8_t* const body = metadata + RoundUp(metadata_bytes);
+  reserved_.metadata = record + sizeof(header);
+  reserved_.body = reserved_.metadata + RoundUp(metadata_bytes);
+  reserved_.metadata_bytes = metadata_bytes;
+  reserved_.body_bytes = body_bytes;
+  return reserved_;
+}
 
-  std::memcpy(metadata, payload.metadata->data(), static_cast<size_t>(metadata_bytes));
-  std::memset(metadata + metadata_bytes, 0, static_cast<size_t>(body - metadata - metadata_bytes));
-  ARROW_ASSIGN_OR_RAISE(const int64_t aligned, segment::AlignBuffers(metadata, metadata_bytes));
-  if (aligned != body_bytes) return Error(Code::kInternal, "an IPC body has the wrong length");
-  ARROW_ASSIGN_OR_RAISE(const auto message, segment::IpcMessage::Parse(metadata, metadata_bytes));
-  ARROW_ASSIGN_OR_RAISE(header.crc32c, CopyBody(payload, message, body));
+void PayloadStore::Unreserve() {
+  if (reserved_.metadata == nullptr) return;
+  segment::Segment& segment = *written_.back();
+  segment.Rewind(reserved_.metadata - sizeof(StoredHeader) - segment.data());
+  reserved_ = {};
+}
 
+std::shared_ptr<arrow::Buffer> PayloadStore::ReservedMetadata() {
+  segment::Segment& segment = *written_.back();
+  return segment.Slice(reserved_.metadata - segment.data(), reserved_.metadata_bytes);
+}
+
+std::shared_ptr<arrow::Buffer> PayloadStore::ReservedBody() {
+  segment::Segment& segment = *written_.back();
+  return segment.Slice(reserved_.body - segment.data(), reserved_.body_bytes);
+}
+
+void PayloadStore::Publish(const segment::IpcMessage& message, uint32_t crc32c) {
+  uint8_t* const metadata = reserved_.metadata;
+  uint8_t* const metadata_end = metadata + reserved_.metadata_bytes;
+  // Recycled pages hold another feed's bytes.
+  std::memset(metadata_end, 0, static_cast<size_t>(reserved_.body - metadata_end));
+  StoredHeader header;
   header.kind = message.is_dictionary ? StoredHeader::kDictionary : StoredHeader::kRecordBatch;
+  header.metadata_bytes = static_cast<uint32_t>(reserved_.metadata_bytes);
+  header.body_bytes = reserved_.body_bytes;
   header.rows = message.is_dictionary ? 0 : message.rows;
   header.row_begin = rows_;
   header.sequence = static_cast<int64_t>(messages_.size());
-  header.metadata_crc32c = segment::Crc32c(0, metadata, static_cast<size_t>(metadata_bytes));
+  header.crc32c = crc32c;
+  header.metadata_crc32c =
+      segment::Crc32c(0, metadata, static_cast<size_t>(reserved_.metadata_bytes));
   header.header_crc32c = header.ComputeCrc();
-  std::memcpy(record, &header, sizeof(header));
+  std::memcpy(metadata - sizeof(header), &header, sizeof(header));
 
-  segment::Segment& segment = *written_.back();
   StoredMessage stored;
   stored.is_dictionary = message.is_dictionary;
   stored.rows = header.rows;
   stored.row_begin = rows_;
-  stored.crc32c = header.crc32c;
-  stored.metadata = segment.Slice(metadata - segment.data(), metadata_bytes);
-  stored.body = segment.Slice(body - segment.data(), body_bytes);
+  stored.crc32c = crc32c;
+  stored.metadata = ReservedMetadata();
+  stored.body = ReservedBody();
   messages_.push_back(std::move(stored));
   rows_ += header.rows;
-  bytes_ += metadata_bytes + body_bytes;
+  bytes_ += reserved_.metadata_bytes + reserved_.body_bytes;
+  reserved_ = {};
+}
+
+arrow::Status PayloadStore::Store(const arrow::ipc::IpcPayload& payload) {
+  int64_t body_bytes = 0;
+  for (const auto& buffer : payload.body_buffers) {
+    if (buffer != nullptr) body_bytes += RoundUp(buffer->size());
+  }
+  const int64_t metadata_bytes = payload.metadata->size();
+  ARROW_ASSIGN_OR_RAISE(const MessageRoom room, Reserve(metadata_bytes, body_bytes));
+  std::memcpy(room.metadata, payload.metadata->data(), static_cast<size_t>(metadata_bytes));
+  ARROW_ASSIGN_OR_RAISE(const int64_t aligned,
+                        segment::AlignBuffers(room.metadata, metadata_bytes));
+  if (aligned != body_bytes) return Error(Code::kInternal, "an IPC body has the wrong length");
+  ARROW_ASSIGN_OR_RAISE(const auto message,
+                        segment::IpcMessage::Parse(room.metadata, metadata_bytes));
+  ARROW_ASSIGN_OR_RAISE(const uint32_t crc, CopyBody(payload, message, room.body));
+  Publish(message, crc);
   return {};
 }
 
 arrow::Status PayloadStore::Finish() {
+  Unreserve();
   if (!written_.empty()) written_.back()->Trim();
   for (const auto& segment : written_) ARROW_RETURN_NOT_OK(segment->Sync());
   return {};
@@ -154,6 +203,24 @@ class AttemptWriterImpl : public AttemptWriter {
     return failure_;
   }
 
+  arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes) override {
+    ARROW_RETURN_NOT_OK(failure_);
+    auto room = TryReserve(metadata_bytes, body_bytes);
+    if (!room.ok()) Fail(room.status());
+    return room;
+  }
+
+  arrow::Status AppendReserved(uint32_t crc32c, uint32_t expected_crc32c) override {
+    ARROW_RETURN_NOT_OK(failure_);
+    if (auto status = TryAppendReserved(crc32c, expected_crc32c); !status.ok()) Fail(status);
+    return failure_;
+  }
+
+  proto::PutResult Progress() const override {
+    return {batches_, store_.rows(), store_.bytes(), crc32c_};
+  }
+  int64_t messages() const override { return static_cast<int64_t>(store_.messages().size()); }
+
   arrow::Result<proto::PutResult> Finish(const std::optional<proto::PutEnd>& end) override {
     ARROW_RETURN_NOT_OK(failure_);
     auto result = TryFinish(end);
@@ -171,8 +238,63 @@ class AttemptWriterImpl : public AttemptWriter {
 
   // The bytes go back to the store now, not when the caller lets go of the writer.
   void Discard() {
+    decoder_.reset();
     writer_.reset();
     store_ = PayloadStore(context_.segments, context_.patience);
+  }
+
+  void Fail(arrow::Status failure) {
+    failure_ = std::move(failure);
+    Discard();
+  }
+
+  arrow::Result<MessageRoom> TryReserve(int64_t metadata_bytes, int64_t body_bytes) {
+    ARROW_RETURN_NOT_OK(context_.check());
+    auto room = store_.Reserve(metadata_bytes, body_bytes);
+    if (room.ok()) return room;
+    return CodeOf(room.status()) == Code::kResourceExhausted ? context_.explain(room.status())
+                                                             : WithContext(room.status(), Name());
+  }
+
+  arrow::Status TryAppendReserved(uint32_t crc32c, uint32_t expected_crc32c) {
+    const MessageRoom room = store_.reserved();
+    if (crc32c != expected_crc32c) {
+      return Error(Code::kDataLoss, Name(), ": message ", messages(), " arrived with checksum ",
+                   crc32c, " but was sent with ", expected_crc32c, ": send the attempt again");
+    }
+    auto parsed = segment::IpcMessage::Parse(room.metadata, room.metadata_bytes);
+    if (parsed.ok() && parsed->body_length == room.body_bytes) {
+      ZeroPadding(*parsed, room.body);
+    }
+    if (auto status = CheckReceived(parsed); !status.ok()) {
+      return Error(Code::kInvalidArgument, Name(), ", message ", messages(), ": ",
+                   status.message());
+    }
+    store_.Publish(*parsed, crc32c);
+    if (parsed->is_dictionary) return {};
+    crc32c_ = segment::ChainChecksum(crc32c_, crc32c);
+    ++batches_;
+    return {};
+  }
+
+  // The bytes become ones to trust: readers rely on valid offsets, indices and UTF-8.
+  arrow::Status CheckReceived(const arrow::Result<segment::IpcMessage>& parsed) {
+    ARROW_RETURN_NOT_OK(parsed.status());
+    ARROW_RETURN_NOT_OK(parsed->CheckAligned());
+    if (parsed->body_length != store_.reserved().body_bytes) {
+      return arrow::Status::Invalid("the body is not as long as its metadata says");
+    }
+    if (parsed->compressed) return arrow::Status::Invalid("compressed bodies are not accepted");
+    if (parsed->is_delta) return arrow::Status::Invalid("delta dictionaries are not accepted");
+    if (parsed->rows < 0 || parsed->rows > std::numeric_limits<int32_t>::max()) {
+      return arrow::Status::Invalid("a batch of ", parsed->rows,
+                                    " rows: at most 2147483647 are allowed");
+    }
+    if (decoder_ == nullptr) decoder_ = std::make_unique<MessageDecoder>(context_.schema);
+    ARROW_ASSIGN_OR_RAISE(
+        const auto batch,
+        decoder_->Decode(store_.ReservedMetadata(), store_.ReservedBody(), parsed->is_dictionary));
+    return batch == nullptr ? arrow::Status::OK() : batch->ValidateFull();
   }
 
   arrow::Status TryAppend(const arrow::RecordBatch& batch,
@@ -234,7 +356,8 @@ class AttemptWriterImpl : public AttemptWriter {
   AttemptContext context_;
   PayloadStore store_;
   std::unique_ptr<arrow::ipc::RecordBatchWriter> writer_;
-  arrow::Status failure_;  // the first one; every later call repeats it
+  std::unique_ptr<MessageDecoder> decoder_;  // from the first AppendReserved()
+  arrow::Status failure_;                    // the first one; every later call repeats it
   int64_t batches_ = 0;
   uint32_t crc32c_ = 0;
 };

@@ -9,6 +9,7 @@
 #include <arrow/ipc/writer.h>
 
 #include "feed/feed_store.h"
+#include "segment/ipc_message.h"
 
 namespace flightbridge::feed {
 
@@ -35,6 +36,14 @@ class PayloadStore {
       : segments_(std::move(segments)), patience_(std::move(patience)) {}
 
   arrow::Status Store(const arrow::ipc::IpcPayload& payload);
+  // Room behind what is stored; the last reservation that was not published is taken back.
+  arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes);
+  // What was reserved last; its metadata and body as buffers of the segment.
+  const MessageRoom& reserved() const { return reserved_; }
+  std::shared_ptr<arrow::Buffer> ReservedMetadata();
+  std::shared_ptr<arrow::Buffer> ReservedBody();
+  // Makes the reserved message, which is complete and checked, one of messages().
+  void Publish(const segment::IpcMessage& message, uint32_t crc32c);
   // Gives back what the last segment does not need and makes all of them durable.
   arrow::Status Finish();
 
@@ -46,11 +55,13 @@ class PayloadStore {
 
  private:
   arrow::Result<uint8_t*> Allocate(int64_t bytes);
+  void Unreserve();
 
   std::shared_ptr<segment::SegmentStore> segments_;
   segment::Patience patience_;
   std::vector<std::shared_ptr<segment::Segment>> written_;  // the last one is appended to
   std::vector<StoredMessage> messages_;
+  MessageRoom reserved_;
   int64_t rows_ = 0;
   int64_t bytes_ = 0;
   int64_t allocated_ = 0;

@@ -284,6 +284,16 @@ arrow::Status FeedStoreImpl::CommitRecorded(const WriteJob& job, const Snapshot&
   return {};
 }
 
+std::optional<proto::PutResult> FeedStoreImpl::FindStaged(const proto::PutCommand& command) const {
+  const std::lock_guard lock(mutex_);
+  const auto job = jobs_.find({command.feed, command.job_id});
+  if (job == jobs_.end()) return std::nullopt;
+  const auto staged = job->second->staged.find({command.partition, command.attempt});
+  if (staged == job->second->staged.end()) return std::nullopt;
+  const Partition& data = *staged->second.data;
+  return proto::PutResult{data.batches, data.rows, data.bytes, data.crc32c};
+}
+
 arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     const proto::CommitWrite& request) {
   std::shared_ptr<const Snapshot> replaced;  // freed after the locks

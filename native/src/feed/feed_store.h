@@ -56,6 +56,14 @@ struct Snapshot {
   proto::FeedInfo Info() const;
 };
 
+// Room for one IPC message inside a segment, to be filled by whoever receives it.
+struct MessageRoom {
+  uint8_t* metadata = nullptr;  // 8-byte aligned
+  uint8_t* body = nullptr;      // 64-byte aligned
+  int64_t metadata_bytes = 0;
+  int64_t body_bytes = 0;
+};
+
 // One attempt being written. Not thread-safe. Destroying it unfinished discards its bytes.
 class AttemptWriter {
  public:
@@ -64,6 +72,18 @@ class AttemptWriter {
   // on the copied bytes (DATA_LOSS on a mismatch). The batch must already be validated.
   virtual arrow::Status Append(const arrow::RecordBatch& batch,
                                std::optional<uint32_t> expected_crc32c) = 0;
+  // The other way in, without a copy. Room for a message whose body is laid out as
+  // segment::AlignBuffers() does it. Replaces a reservation that was not appended.
+  virtual arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes) = 0;
+  // Appends what was received into the room: record batches and, before those that need them,
+  // dictionaries. It comes from outside, and is fully checked here: INVALID_ARGUMENT for anything
+  // that is no valid message of this schema. `crc32c` is the batch checksum computed over it,
+  // `expected_crc32c` the sender's.
+  virtual arrow::Status AppendReserved(uint32_t crc32c, uint32_t expected_crc32c) = 0;
+  // What has been appended so far; `bytes` and `crc32c` too.
+  virtual proto::PutResult Progress() const = 0;
+  // Messages appended so far, dictionaries included.
+  virtual int64_t messages() const = 0;
   // Stages the attempt, durably where there is a data directory. `end`, when given, must agree
   // with what was received (DATA_LOSS names the difference).
   virtual arrow::Result<proto::PutResult> Finish(const std::optional<proto::PutEnd>& end) = 0;
@@ -95,6 +115,8 @@ class FeedStore {
   virtual arrow::Result<std::unique_ptr<AttemptWriter>> OpenAttempt(
       const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema,
       std::function<arrow::Status()> interrupted = {}) = 0;
+  // What Finish() answered for an attempt that is staged already.
+  virtual std::optional<proto::PutResult> FindStaged(const proto::PutCommand& command) const = 0;
   virtual arrow::Result<proto::CommitWriteResult> CommitWrite(
       const proto::CommitWrite& request) = 0;
   virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;

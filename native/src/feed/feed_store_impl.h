@@ -58,6 +58,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Result<std::unique_ptr<AttemptWriter>> OpenAttempt(
       const proto::PutCommand& command, const std::shared_ptr<arrow::Schema>& schema,
       std::function<arrow::Status()> interrupted) override;
+  std::optional<proto::PutResult> FindStaged(const proto::PutCommand& command) const override;
   arrow::Result<proto::CommitWriteResult> CommitWrite(const proto::CommitWrite& request) override;
   arrow::Status AbortWrite(const proto::AbortWrite& request) override;
   arrow::Status DropFeed(const proto::DropFeed& request) override;

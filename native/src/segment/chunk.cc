@@ -84,6 +84,14 @@ arrow::Result<std::shared_ptr<Chunk>> Chunk::OpenFile(uint64_t id, const std::st
   return Map(id, path, fd, facts.st_size);
 }
 
+arrow::Result<int> Chunk::OpenReadOnly() const {
+  // Through /proc, since a memfd has no other name and a duplicate could be written.
+  const std::string self = "/proc/self/fd/" + std::to_string(fd_);
+  const int fd = open(self.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Failed(errno, "cannot open a segment for another process");
+  return fd;
+}
+
 Chunk::~Chunk() {
   munmap(data_, static_cast<size_t>(size_));
   close(fd_);

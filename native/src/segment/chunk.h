@@ -31,6 +31,8 @@ class Chunk {
   uint8_t* data() const { return data_; }
   bool in_memory() const { return path_.empty(); }
   const std::string& path() const { return path_; }
+  // A descriptor of its own, which cannot be used to write.
+  arrow::Result<int> OpenReadOnly() const;
 
   // Gets memory or disk blocks for the range and faults it in, so that no write to it can fail
   // later. RESOURCE_EXHAUSTED where there is no room.

@@ -40,6 +40,8 @@ struct IpcMessage {
   // The checksum of segment/checksum.h, over a body whose buffers lie where `buffers` says.
   // DATA_LOSS where a buffer is outside of the body.
   arrow::Result<uint32_t> Checksum(const uint8_t* body, int64_t body_size) const;
+  // DATA_LOSS unless the body is laid out as AlignBuffers() does it.
+  arrow::Status CheckAligned() const;
 };
 
 // Rewrites a record batch or dictionary message so that every buffer of its body starts at a

@@ -34,6 +34,8 @@ Segment::~Segment() {
     store_->Free(chunk_, offset_, capacity_, resident_.get());
 }
 
+arrow::Result<int> Segment::OpenChunk() const { return chunk_->OpenReadOnly(); }
+
 SegmentRef Segment::ref() const { return {chunk_->id(), offset_, used_}; }
 
 uint8_t* Segment::Allocate(int64_t bytes) {

@@ -50,9 +50,13 @@ class Segment : public std::enable_shared_from_this<Segment> {
   int64_t used() const { return used_; }
   const uint8_t* data() const { return data_; }
   SegmentRef ref() const;
+  // A new descriptor of the chunk it lies in, which can be mapped but not written.
+  arrow::Result<int> OpenChunk() const;
 
   // Room for `bytes` at the next aligned offset, or nullptr when they do not fit.
   uint8_t* Allocate(int64_t bytes);
+  // Takes back what was allocated behind `used` and is in nobody's hands.
+  void Rewind(int64_t used) { used_ = used; }
   // A view of [offset, offset + length) that keeps this segment alive.
   std::shared_ptr<arrow::Buffer> Slice(int64_t offset, int64_t length);
   // Gives back the pages behind the last byte appended: nothing more can be appended. Starts

@@ -140,6 +140,11 @@ Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view 
   return state->StatusFor(caller).Encode();
 }
 
+Answer OpenChannel(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_RETURN_NOT_OK(ParseBody<proto::OpenChannel>("OpenChannel", body).status());
+  return state->OfferChannel(caller).Encode();
+}
+
 struct Entry {
   std::string_view name;  // behind "flightbridge.v1."
   std::string_view description;
@@ -162,6 +167,7 @@ constexpr std::array kActions = {
           Acquire},
     Entry{"RenewLease", "RenewLease: keeps a reader's splits", Renew},
     Entry{"ReleaseSplits", "ReleaseSplits: completes splits or gives them back", Release},
+    Entry{"OpenChannel", "OpenChannel -> ChannelOffer: a key for one data channel", OpenChannel},
     Entry{"ServerStatus", "-> ServerStatus: what the server holds and does now", ServerStatus},
 };
 

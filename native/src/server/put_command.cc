@@ -19,15 +19,7 @@ arrow::Result<proto::PutCommand> ParseCommand(std::string_view bytes) {
     return Error(Code::kInvalidArgument, "the CMD descriptor (", bytes.size(),
                  " bytes) is not an encoded flightbridge.v1.PutCommand");
   }
-  ARROW_RETURN_NOT_OK(feed::ValidateFeedName(command->feed));
-  if (command->job_id.empty()) {
-    return Error(Code::kInvalidArgument,
-                 "PutCommand.job_id is empty: open a job with action flightbridge.v1.BeginWrite");
-  }
-  if (command->partition < 0 || command->attempt < 0) {
-    return Error(Code::kInvalidArgument, "PutCommand has partition ", command->partition,
-                 " and attempt ", command->attempt, "; both must be 0 or more");
-  }
+  ARROW_RETURN_NOT_OK(CheckPutCommand(*command));
   return *std::move(command);
 }
 
@@ -46,6 +38,19 @@ arrow::Result<proto::PutMetadata> ParseMetadata(const std::shared_ptr<arrow::Buf
 }
 
 }  // namespace
+
+arrow::Status CheckPutCommand(const proto::PutCommand& command) {
+  ARROW_RETURN_NOT_OK(feed::ValidateFeedName(command.feed));
+  if (command.job_id.empty()) {
+    return Error(Code::kInvalidArgument,
+                 "PutCommand.job_id is empty: open a job with action flightbridge.v1.BeginWrite");
+  }
+  if (command.partition < 0 || command.attempt < 0) {
+    return Error(Code::kInvalidArgument, "PutCommand has partition ", command.partition,
+                 " and attempt ", command.attempt, "; both must be 0 or more");
+  }
+  return {};
+}
 
 arrow::Status PutByCommand(const PutStreams& streams) {
   ARROW_ASSIGN_OR_RAISE(const auto command, ParseCommand(streams.reader->descriptor().cmd));

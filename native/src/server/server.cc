@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include <arrow/flight/types.h>
@@ -17,6 +18,7 @@
 #include "flightbridge/proto/commands.h"
 #include "server/actions_internal.h"
 #include "server/auth.h"
+#include "server/channel_server_internal.h"
 #include "server/flight_service_internal.h"
 #include "server/ipc_guard_internal.h"
 #include "server/listen_internal.h"
@@ -43,6 +45,10 @@ arrow::Status CheckOptions(const ServerOptions& options) {
   if (options.max_streams <= 0 || options.max_feeds <= 0) {
     return Error(Code::kInvalidArgument, options.max_streams <= 0 ? "max_streams" : "max_feeds",
                  " is ", std::min(options.max_streams, options.max_feeds), ": it must be positive");
+  }
+  if (options.data_port < -1 || options.data_port > 65535) {
+    return Error(Code::kInvalidArgument, "data_port is ", options.data_port,
+                 ": it must be 0 to 65535 (0 picks a free one), or -1 for none");
   }
   // Flight cannot send a record batch of 2 GiB or more.
   constexpr int64_t kMost = (int64_t{2} << 30) - (1 << 20);
@@ -104,6 +110,16 @@ std::vector<proto::FeedInfo> ServiceState::FeedsFor(const Caller& caller) const 
   return feeds;
 }
 
+proto::ChannelOffer ServiceState::OfferChannel(const Caller& caller) {
+  const std::lock_guard lock(offer_mutex_);
+  return offer_ ? offer_(caller) : proto::ChannelOffer{};
+}
+
+void ServiceState::SetOffer(std::function<proto::ChannelOffer(const Caller&)> offer) {
+  const std::lock_guard lock(offer_mutex_);
+  offer_ = std::move(offer);
+}
+
 }  // namespace server
 
 namespace {
@@ -148,6 +164,7 @@ class Server::Impl {
 
     auto state = std::make_shared<server::ServiceState>();
     ARROW_ASSIGN_OR_RAISE(state->auth, server::Authenticator::Open(options.token_file));
+    state->has_tokens = state->auth->has_tokens();
     feed::FeedStoreOptions store;
     store.segments.data_dir = options.data_dir;
     store.segments.memory_limit_bytes = options.memory_limit_bytes;
@@ -180,6 +197,15 @@ class Server::Impl {
     }
     impl->port_ = impl->service_->port();
     impl->uri_ = (tls ? "grpc+tls://" : "grpc://") + server::HostPort(options.host, impl->port_);
+    // What travels there is not encrypted.
+    if (options.data_port >= 0 && !tls) {
+      ARROW_ASSIGN_OR_RAISE(impl->channels_, server::ChannelServer::Start(
+                                                 impl->state_, options.host, options.data_port,
+                                                 options.advertised_data_port));
+      impl->state_->SetOffer([channels = impl->channels_.get()](const server::Caller& caller) {
+        return channels->Offer(caller);
+      });
+    }
     feed::RegisterLocal(impl->uri_,
                         {impl->state_->store, StatusOf(impl->state_), ActionsOf(impl->state_)});
     return impl;
@@ -189,6 +215,7 @@ class Server::Impl {
     // A forked child has none of the server's threads: stopping there would wait for ever.
     if (::getpid() != pid_) {
       (void)service_.release();  // NOLINT(bugprone-unused-return-value)
+      server::ChannelServer::Abandon(std::move(channels_));
       return;
     }
     (void)Stop(kShortGrace);
@@ -202,9 +229,16 @@ class Server::Impl {
     state_->store->StopWaiting();
     const auto deadline =
         std::chrono::system_clock::now() + std::max(grace, std::chrono::milliseconds(0));
+    state_->SetOffer(nullptr);
+    // Side by side: both refuse what is new at once, and share the time for what runs.
+    std::thread channels([&] {
+      if (channels_ != nullptr) channels_->Stop(deadline);
+    });
     arrow::Status status = service_->Shutdown(&deadline);
     status &= service_->Wait();
+    channels.join();
     service_.reset();
+    channels_.reset();
     const std::lock_guard lock(state_mutex_);
     last_ = state_->Status();
     state_.reset();  // lets go of the data directory
@@ -237,6 +271,7 @@ class Server::Impl {
 
   const std::string& host() const { return host_; }
   int port() const { return port_; }
+  int data_port() const { return channels_ == nullptr ? 0 : channels_->port(); }
   const std::string& uri() const { return uri_; }
 
  private:
@@ -246,6 +281,7 @@ class Server::Impl {
   std::string uri_;
   std::mutex stop_mutex_;
   std::unique_ptr<server::FlightService> service_;
+  std::unique_ptr<server::ChannelServer> channels_;
   mutable std::mutex state_mutex_;
   std::shared_ptr<server::ServiceState> state_;
   proto::ServerStatus last_;  // what status() answers once stopped
@@ -265,6 +301,7 @@ Server::~Server() = default;
 
 std::string Server::host() const { return impl_->host(); }
 int Server::port() const { return impl_->port(); }
+int Server::data_port() const { return impl_->data_port(); }
 std::string Server::uri() const { return impl_->uri(); }
 proto::ServerStatus Server::status() const { return impl_->status(); }
 std::vector<proto::FeedInfo> Server::feeds() const { return impl_->feeds(); }

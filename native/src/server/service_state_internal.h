@@ -4,7 +4,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,10 +28,15 @@ struct ServiceState {
   std::string data_dir;
   int64_t max_batch_bytes = 0;
   int64_t max_streams = 0;
+  bool has_tokens = false;
   std::unique_ptr<Peers> peers;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
-  std::atomic<int64_t> streams{0};  // StreamSlots that are taken
+  // A place for one data channel; an empty offer where there is none.
+  proto::ChannelOffer OfferChannel(const Caller& caller);
+  void SetOffer(std::function<proto::ChannelOffer(const Caller&)> offer);
+
+  std::atomic<int64_t> streams{0};   // StreamSlots that are taken
   mutable lease::LeaseTable leases;  // expires what is over whenever it is looked at
 
   std::atomic<int64_t> open_puts{0};
@@ -42,6 +49,10 @@ struct ServiceState {
   proto::ServerStatus StatusFor(const Caller& caller) const;
   // The feeds that the caller may read.
   std::vector<proto::FeedInfo> FeedsFor(const Caller& caller) const;
+
+ private:
+  std::mutex offer_mutex_;
+  std::function<proto::ChannelOffer(const Caller&)> offer_;
 };
 
 // Counts one more for as long as it lives.

@@ -245,7 +245,7 @@ def test_over_the_socket(bridge):
         "types",
         batch_size=100,
         columns=["id", "string"],
-        force_flight=True,
+        transport="flight",
         connections=2,
         prefetch="1MiB",
         slabs=2,

@@ -56,12 +56,12 @@ def run(story, *, interrupt_at=None, timeout_s=90):
         process.kill()
 
 
-@pytest.mark.parametrize("flight", [False, True], ids=["in_process", "socket"])
-def test_exit_with_live_iterators(flight):
+@pytest.mark.parametrize("transport", ["local", "mapped", "channel", "flight"])
+def test_exit_with_live_iterators(transport):
     code, output = run(f"""
-        keep = [iter(make(force_flight={flight}, shuffle=1000)),
-                iter(make(force_flight={flight}).prefetch(4)),
-                iter(make(force_flight={flight}, columns="id"))]
+        keep = [iter(make(transport="{transport}", shuffle=1000)),
+                iter(make(transport="{transport}").prefetch(4)),
+                iter(make(transport="{transport}", columns="id"))]
         batches = [next(it) for it in keep]
         print("done")
     """)
@@ -71,7 +71,7 @@ def test_exit_with_live_iterators(flight):
 
 def test_server_stopped_before_the_iterator():
     code, output = run("""
-        local, remote = iter(make()), iter(make(force_flight=True, prefetch="64KiB"))
+        local, remote = iter(make()), iter(make(transport="flight", prefetch="64KiB"))
         next(local), next(remote)
         started = time.monotonic()
         server.stop(grace_s=1.0)
@@ -92,8 +92,8 @@ def test_server_stopped_before_the_iterator():
 
 def test_leaving_a_loop_early_stops_the_reader():
     code, output = run("""
-        for flight in (False, True):
-            for i, batch in enumerate(make(force_flight=flight).prefetch(2)):
+        for transport in ("local", "mapped", "channel", "flight"):
+            for i, batch in enumerate(make(transport=transport).prefetch(2)):
                 if i == 3:
                     break
         del batch

@@ -1,0 +1,62 @@
+// One connection of the data channel, from its first byte to its last.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "channel/frames.h"
+#include "server/channel_keys_internal.h"
+#include "server/loans_internal.h"
+#include "server/put_sessions_internal.h"
+#include "server/service_state_internal.h"
+
+namespace flightbridge::server {
+
+struct ChannelContext {
+  std::shared_ptr<ServiceState> state;
+  ChannelKeys keys;
+  PutSessions puts;
+
+  // Around each put and get, so that a stopping server can wait for them. False once it stops.
+  bool Begin();
+  void End();
+  // Begin() is refused from now on; waits for those that run, up to `deadline`.
+  void Drain(std::chrono::system_clock::time_point deadline);
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int64_t running_ = 0;
+  bool stopping_ = false;
+};
+
+// What is known of who is at the other end.
+struct ChannelPeer {
+  bool local = false;                 // by the Unix socket, and a process of this server's own user
+  Caller caller = Caller::Trusted();  // whom the key was issued to
+};
+
+// Serves puts and gets, one after the other, until the client ends the connection, breaks a rule,
+// or is silent for too long. Nothing in here trusts what comes over the socket.
+void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Frames* frames);
+
+// A put from its kPut frame on; ends with the result on its way, or an error.
+arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
+                              const channel::Header& header, channel::Frames* frames);
+// Likewise a get from its kGet frame on.
+arrow::Status ServeChannelGet(ChannelContext* context, const ChannelPeer& peer,
+                              const channel::Header& header, channel::Frames* frames, Loans* loans);
+// A get by a client that maps what it reads.
+arrow::Status ServeMappedGet(ChannelContext* context, const ChannelPeer& peer,
+                             const std::string& ticket, channel::Frames* frames, Loans* loans);
+// Receives a kRelease.
+arrow::Status TakeRelease(channel::Frames* frames, Loans* loans);
+
+// A month: for waits that another event than time is sure to end.
+inline constexpr std::chrono::milliseconds kNoTimeout = std::chrono::hours(24 * 30);
+
+}  // namespace flightbridge::server

@@ -1,0 +1,305 @@
+// The data channel under faults: whatever is cut, flipped or sent by a stranger, each row arrives
+// once or the caller is told, and the server goes on.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <string>
+
+#include <arrow/array.h>
+#include <arrow/builder.h>
+#include <arrow/ipc/writer.h>
+#include <arrow/record_batch.h>
+
+#include "channel/frames.h"
+#include "client/put_window.h"
+#include "client/ring_space.h"
+#include "flightbridge/client.h"
+#include "flightbridge/error.h"
+#include "flightbridge/proto/commands.h"
+#include "flightbridge/server.h"
+#include "testing/proxy.h"
+
+namespace flightbridge {
+namespace {
+
+using channel::Kind;
+using flightbridge::testing::Proxy;
+
+template <typename T>
+T Value(arrow::Result<T> result) {
+  EXPECT_TRUE(result.ok()) << result.status();
+  return std::move(result).ValueOrDie();
+}
+
+std::shared_ptr<arrow::Schema> Schema() {
+  return arrow::schema({arrow::field("id", arrow::int64()), arrow::field("name", arrow::utf8())});
+}
+
+std::shared_ptr<arrow::RecordBatch> Batch(int64_t begin, int64_t rows) {
+  arrow::Int64Builder ids;
+  arrow::StringBuilder names;
+  for (int64_t i = begin; i < begin + rows; ++i) {
+    EXPECT_TRUE(ids.Append(i).ok());
+    EXPECT_TRUE(names.Append("row " + std::to_string(i)).ok());
+  }
+  return arrow::RecordBatch::Make(Schema(), rows, {*ids.Finish(), *names.Finish()});
+}
+
+class Channel : public ::testing::Test {
+ protected:
+  // A server whose data port is reached through a proxy.
+  void Start(std::function<Proxy::Fault(int)> faults) {
+    proxy_ = std::make_unique<Proxy>(std::move(faults));
+    ServerOptions options;
+    options.advertised_data_port = proxy_->port();
+    server_ = Value(Server::Start(options));
+    proxy_->set_target(server_->data_port());
+  }
+  std::unique_ptr<Client> Connect(double timeout_s = 10) {
+    ClientOptions options;
+    options.uri = server_->uri();
+    options.timeout_s = timeout_s;
+    options.transport = "channel";
+    return Value(Client::Connect(options));
+  }
+  // One attempt of `batches` batches of 2,000 rows.
+  arrow::Result<proto::AttemptRef> Put(Client& client, int64_t batches) {
+    ARROW_RETURN_NOT_OK(
+        client.BeginWrite("f", "job", proto::WriteMode::kOverwrite, Schema()).status());
+    ARROW_ASSIGN_OR_RAISE(auto put, client.OpenPut("f", "job", 0, 0, Schema()));
+    for (int64_t i = 0; i < batches; ++i) {
+      ARROW_RETURN_NOT_OK(put->Write(*Batch(i * 2000, 2000)));
+    }
+    ARROW_ASSIGN_OR_RAISE(const auto result, put->Finish());
+    return proto::AttemptRef{0, 0, result.rows, result.batches, result.crc32c};
+  }
+  arrow::Result<int64_t> CountInOrder(Client& client) {
+    proto::GetTicket ticket;
+    ticket.feed = "f";
+    ARROW_ASSIGN_OR_RAISE(auto get, client.OpenGet(ticket));
+    int64_t rows = 0;
+    while (true) {
+      ARROW_ASSIGN_OR_RAISE(const auto batch, get->Next());
+      if (batch == nullptr) return rows;
+      const auto& ids = static_cast<const arrow::Int64Array&>(*batch->column(0));
+      for (int64_t i = 0; i < ids.length(); ++i) {
+        if (ids.Value(i) != rows++) return arrow::Status::Invalid("row out of order");
+      }
+    }
+  }
+
+  std::unique_ptr<Proxy> proxy_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(Channel, APutSurvivesConnectionsCutAnywhere) {
+  std::mt19937 random(7);
+  Start([&](int connection) {
+    Proxy::Fault fault;
+    if (connection < 25) {
+      fault.cut_after = static_cast<int64_t>(random() % 300'000);
+      fault.upstream = connection % 4 != 3;
+      if (!fault.upstream) fault.cut_after %= 400;     // acks are few and small
+      if (connection == 0) fault.cut_after += 20'000;  // not before it is known to work
+    }
+    return fault;
+  });
+  const auto client = Connect();
+  const auto ref = Value(Put(*client, 40));
+  EXPECT_EQ(ref.rows, 80'000);
+  Value(client->CommitWrite("f", "job", {ref}));
+  EXPECT_GT(proxy_->connections(), 5);
+  EXPECT_EQ(Value(CountInOrder(*client)), 80'000);
+}
+
+TEST_F(Channel, AGetGoesOnAtTheNextRowAfterEachCut) {
+  std::mt19937 random(11);
+  std::atomic<bool> faulty = false;
+  Start([&](int) {
+    Proxy::Fault fault;
+    fault.upstream = false;
+    if (faulty) fault.cut_after = 60'000 + static_cast<int64_t>(random() % 200'000);
+    return fault;
+  });
+  {
+    const auto client = Connect();
+    Value(client->CommitWrite("f", "job", {Value(Put(*client, 40))}));
+  }
+  faulty = true;
+  const int before = proxy_->connections();
+  EXPECT_EQ(Value(CountInOrder(*Connect())), 80'000);
+  EXPECT_GT(proxy_->connections() - before, 5);
+}
+
+TEST_F(Channel, AFlippedBitIsAnErrorAndNoRowIsVisible) {
+  std::mt19937 random(13);
+  std::map<Code, int> codes;
+  for (int i = 0; i < 30; ++i) {
+    const auto at = static_cast<int64_t>(random() % 200'000) + 400;
+    Start([&](int connection) {
+      Proxy::Fault fault;
+      if (connection == 0) fault.flip_at = at;
+      return fault;
+    });
+    const auto client = Connect(5);
+    const auto ref = Put(*client, 10);
+    if (ref.ok()) {  // in padding, or beyond the end
+      EXPECT_EQ(ref->rows, 20'000);
+      Value(client->CommitWrite("f", "job", {*ref}));
+      EXPECT_EQ(Value(CountInOrder(*client)), 20'000);
+    } else {
+      ++codes[CodeOf(ref.status())];
+      EXPECT_EQ(CodeOf(client->GetSchema("f").status()), Code::kNotFound);
+    }
+  }
+  EXPECT_GT(codes[Code::kDataLoss], 5);
+}
+
+TEST_F(Channel, AFlippedBitOnTheWayToAReaderIsAnError) {
+  std::atomic<int64_t> flip_at = -1;
+  Start([&](int) {
+    Proxy::Fault fault;
+    fault.upstream = false;
+    fault.flip_at = flip_at;
+    return fault;
+  });
+  {
+    const auto client = Connect();
+    Value(client->CommitWrite("f", "job", {Value(Put(*client, 10))}));
+  }
+  std::mt19937 random(17);
+  int errors = 0;
+  for (int i = 0; i < 30; ++i) {
+    flip_at = 500 + static_cast<int64_t>(random() % 300'000);
+    const auto rows = CountInOrder(*Connect(2));
+    if (rows.ok()) {
+      EXPECT_EQ(*rows, 20'000);
+    } else {
+      ++errors;
+    }
+  }
+  EXPECT_GT(errors, 5);
+}
+
+// ---- strangers -----------------------------------------------------------------------------
+
+class Stranger : public Channel {
+ protected:
+  void SetUp() override {
+    Start([](int) { return Proxy::Fault{}; });
+  }
+  std::unique_ptr<channel::Frames> Knock() {
+    auto fd = Value(channel::Socket::ConnectTcp("127.0.0.1", server_->data_port(),
+                                                std::chrono::milliseconds(2000)));
+    return std::make_unique<channel::Frames>(std::move(fd), std::chrono::milliseconds(5000));
+  }
+  // What the server says before it closes; OK where it says nothing.
+  static arrow::Status Answer(channel::Frames& frames) {
+    while (true) {
+      auto header = frames.ReceiveHeader(1 << 30);
+      if (!header.ok()) return frames.socket().lost() ? arrow::Status::OK() : header.status();
+      ARROW_ASSIGN_OR_RAISE(const std::string metadata, frames.ReceiveMetadata(*header));
+      if (header->what() == Kind::kError) return channel::ReceivedError(metadata);
+    }
+  }
+  void ExpectAlive() {
+    const auto client = Connect();
+    const auto ref = Value(Put(*client, 3));
+    Value(client->CommitWrite("f", "job", {ref}));
+    EXPECT_EQ(Value(CountInOrder(*client)), 6'000);
+    ASSERT_TRUE(client->DropFeed("f", false).ok());
+  }
+};
+
+TEST_F(Stranger, GarbageIsRefused) {
+  auto frames = Knock();
+  std::string garbage(4096, 'x');
+  iovec part = {garbage.data(), garbage.size()};
+  ASSERT_TRUE(frames->socket().Send({&part, 1}).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kInvalidArgument);
+  ExpectAlive();
+}
+
+TEST_F(Stranger, AWrongKeyIsUnauthenticated) {
+  auto frames = Knock();
+  const proto::ChannelHello hello{channel::kVersion, std::string(channel::kKeyBytes, 'k')};
+  ASSERT_TRUE(frames->Send(Kind::kHello, hello.Encode()).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kUnauthenticated);
+}
+
+TEST_F(Stranger, AnotherVersionIsNamed) {
+  auto frames = Knock();
+  const proto::ChannelHello hello{99, std::string(channel::kKeyBytes, 'k')};
+  ASSERT_TRUE(frames->Send(Kind::kHello, hello.Encode()).ok());
+  const auto answer = Answer(*frames);
+  EXPECT_EQ(CodeOf(answer), Code::kInvalidArgument);
+  EXPECT_NE(answer.message().find("version 99"), std::string::npos) << answer;
+}
+
+TEST_F(Stranger, ARequestWithoutAGreetingIsRefused) {
+  auto frames = Knock();
+  ASSERT_TRUE(frames->Send(Kind::kGet, proto::ChannelGet{"ticket", false}.Encode()).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kInvalidArgument);
+}
+
+// ---- bookkeeping ---------------------------------------------------------------------------
+
+channel::Message MessageOf(int64_t rows) {
+  arrow::ipc::IpcPayload payload;
+  EXPECT_TRUE(arrow::ipc::GetRecordBatchPayload(*Batch(0, rows),
+                                                arrow::ipc::IpcWriteOptions::Defaults(), &payload)
+                  .ok());
+  return Value(channel::Message::Of(payload));
+}
+
+TEST(PutWindow, KeepsASmallPutWholeAndForgetsWhatIsAckedOfALargeOne) {
+  const int64_t bytes = MessageOf(100).body_bytes();
+  client::PutWindow window(2 * bytes, 3 * bytes);
+  for (uint64_t i = 0; i < 3; ++i) EXPECT_EQ(window.Add(MessageOf(100)), i);
+  EXPECT_TRUE(window.full());
+  EXPECT_TRUE(window.Ack(2));
+  EXPECT_FALSE(window.full());
+  EXPECT_TRUE(window.Restart(0));  // everything is still there
+  EXPECT_TRUE(window.full());
+  EXPECT_TRUE(window.Ack(2));
+  window.Add(MessageOf(100));  // more than is kept
+  EXPECT_EQ(window.first(), 2);
+  EXPECT_FALSE(window.Restart(1));
+  EXPECT_TRUE(window.Restart(3));
+  EXPECT_FALSE(window.Ack(5));  // never sent
+}
+
+TEST(RingSpace, NeverGivesTheSameBytesTwice) {
+  std::mt19937 random(3);
+  client::RingSpace ring(4096);
+  struct Run {
+    uint64_t sequence;
+    int64_t begin, end;
+  };
+  std::deque<Run> held;
+  uint64_t sequence = 0;
+  int placed = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto bytes = static_cast<int64_t>(random() % 2000 + 1);
+    if (const auto place = ring.Allocate(sequence, bytes)) {
+      ++placed;
+      const Run run{sequence++, *place, *place + bytes};
+      EXPECT_GE(run.begin, 0);
+      EXPECT_LE(run.end, 4096);
+      for (const Run& other : held) {
+        EXPECT_TRUE(run.end <= other.begin || other.end <= run.begin);
+      }
+      held.push_back(run);
+    } else {
+      ASSERT_FALSE(held.empty());  // an empty ring has room for any of these
+      const auto next = held.front().sequence + 1 + random() % held.size();
+      ring.Free(next);
+      while (!held.empty() && held.front().sequence < next) held.pop_front();
+    }
+  }
+  EXPECT_GT(placed, 5'000);
+}
+
+}  // namespace
+}  // namespace flightbridge
