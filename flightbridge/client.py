@@ -6,7 +6,8 @@
     client.write("ratings", table, mode="overwrite")
     table = client.read_table("ratings", columns=["user", "rating"])
 
-A client whose server runs in the same process does not use a socket (unless ``transport`` says otherwise).
+A client whose server runs in the same process does not use a socket (unless ``transport`` says
+otherwise).
 """
 
 from __future__ import annotations
@@ -191,8 +192,10 @@ class Client:
 
     @property
     def transport(self) -> str:
-        """How this client's record batches travel: ``"local"``, ``"mapped"``, ``"channel"`` or
-        ``"flight"``; see :func:`connect`. Found out when it is first needed."""
+        """How this client's record batches travel, found out when it is first needed.
+
+        ``"local"``, ``"mapped"``, ``"channel"`` or ``"flight"``; see :func:`connect`.
+        """
         return self._native.transport()
 
     def status(self) -> ServerStatus:

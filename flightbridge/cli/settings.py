@@ -220,8 +220,8 @@ SERVE: tuple[Setting, ...] = (
         "FLIGHTBRIDGE_SERVE_DATA_PORT",
         "0",
         "port",
-        "Port where FlightBridge's own clients put and get record batches without gRPC; 0 takes any "
-        "free port, none turns it off.",
+        "Port where FlightBridge's own clients put and get record batches without gRPC; 0 takes "
+        "any free port, none turns it off.",
         ControlPort(),
     ),
     Setting(
