@@ -54,6 +54,7 @@ __all__ = [
     "connect",
 ]
 
+VISIBLE = ("job", "partition")
 _MODES = {
     "errorifexists": 1,
     "error": 1,
@@ -307,19 +308,46 @@ class Client:
 
     # ---- write jobs, for producers with many tasks -------------------------------------------
 
-    def begin_write(self, feed: str, job_id: str, mode: str, schema: pa.Schema) -> BeginWriteResult:
+    def begin_write(
+        self, feed: str, job_id: str, mode: str, schema: pa.Schema, *, visible: str = "job"
+    ) -> BeginWriteResult:
         """Opens a write job; again with the same ``job_id`` gives the same job.
 
+        Args:
+            feed: Name of the feed.
+            job_id: Any text that no other write of this feed uses.
+            mode: ``errorifexists``, ``append``, ``overwrite`` or ``ignore``.
+            schema: Of every attempt.
+            visible: ``job`` shows all partitions at the commit; ``partition`` shows each once its
+                first attempt is finished (modes ``errorifexists`` and ``ignore`` only), and the
+                commit, which must name exactly those, ends the feed. Aborting takes all back.
+
         Raises:
+            InvalidArgumentError: ``visible`` is neither, or the mode does not allow it.
             FeedExistsError: The mode is ``errorifexists`` and the feed exists.
             SchemaMismatchError: The mode is ``append`` and the schema is not the feed's.
             UnsupportedTypeError: A column's type cannot be stored.
         """
         from flightbridge.v1 import commands_pb2
 
-        encoded = self._native.begin_write(feed, job_id, _mode_number(mode), schema)
+        encoded = self._native.begin_write(
+            feed, job_id, _mode_number(mode), schema, _visible_number(visible)
+        )
         result = commands_pb2.BeginWriteResult.FromString(encoded)
         return BeginWriteResult(result.skip, result.already_committed)
+
+    def wait_feed(self, feed: str, generation: int, timeout_s: float) -> FeedInfo:
+        """Waits until an open feed has another generation than this one, or is open no longer.
+
+        Returns it as it is after ``timeout_s`` seconds, or sooner: no call waits for more than
+        half of the client's own ``timeout_s``, or for more than 30 seconds.
+
+        Raises:
+            FeedNotFoundError: There is no such feed.
+            FailedPreconditionError: Its write job ended without a commit: nothing of it is kept.
+        """
+        wait_ms = int(min(max(timeout_s, 0.0), 30.0) * 1000)
+        return self._feed_info(self._native.wait_feed(feed, generation, wait_ms))
 
     def open_put(
         self, feed: str, job_id: str, partition: int, attempt: int, schema: pa.Schema
@@ -447,6 +475,12 @@ def connect(
         timeout_s=timeout_s,
         transport=transport,
     )
+
+
+def _visible_number(visible: str) -> int:
+    if visible not in VISIBLE:
+        raise InvalidArgumentError(f"visible={visible!r} is not known: use one of {VISIBLE}")
+    return VISIBLE.index(visible) + 1
 
 
 def _mode_number(mode: str) -> int:

@@ -55,6 +55,7 @@ class FeedInfo:
         created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
         schema_text: The schema, for people.
         open_jobs: Write jobs begun and not yet committed or aborted.
+        generation: Grows with every partition of an open feed, and when it is sealed.
         servers: URIs of the servers that the feed spans; empty where it is on one only.
     """
 
@@ -69,6 +70,7 @@ class FeedInfo:
     created_unix_ms: int
     schema_text: str
     open_jobs: int
+    generation: int = 0
     servers: tuple[str, ...] = ()
 
     @classmethod
@@ -96,6 +98,7 @@ class FeedInfo:
             created_unix_ms=message.created_unix_ms,
             schema_text=message.schema_text,
             open_jobs=message.open_jobs,
+            generation=message.generation,
             servers=tuple(message.servers),
         )
 

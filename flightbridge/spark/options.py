@@ -9,6 +9,7 @@
 | `tls_client_cert`, `tls_client_key` | PEM files, where the bridge asks for a certificate | \
 `FLIGHTBRIDGE_TLS_CLIENT_CERT`, `_KEY` |
 | `timeout` | seconds that one call to the bridge may take        | 60            |
+| `visible` | `job`, or `partition`: readers see each partition once it is written | `job` |
 | `mode`    | set by `save()`; not for users                      | `errorifexists` |
 """
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 FORMAT = "flightbridge"
 MODES = ("errorifexists", "append", "overwrite", "ignore")
 DEFAULT_TIMEOUT_S = 60.0
+VISIBLE = ("job", "partition")
 _TLS = ("tls_ca", "tls_client_cert", "tls_client_key")
-_KNOWN = ("uri", "feed", "token", "timeout", *_TLS)
+_KNOWN = ("uri", "feed", "token", "timeout", "visible", *_TLS)
 _MODE = "mode"
 
 
@@ -43,6 +45,7 @@ class WriteOptions:
     mode: str
     token: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    visible: str = "job"
     tls_ca: str | None = None
     tls_client_cert: str | None = None
     tls_client_key: str | None = None
@@ -64,7 +67,7 @@ class WriteOptions:
         token = "None" if self.token is None else "'***'"
         return (
             f"WriteOptions(uri={self.uri!r}, feed={self.feed!r}, mode={self.mode!r}, "
-            f"token={token}, timeout_s={self.timeout_s})"
+            f"token={token}, timeout_s={self.timeout_s}, visible={self.visible!r})"
         )
 
 
@@ -100,6 +103,11 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
             )
     uri, feed = (_required(given, name) for name in ("uri", "feed"))
     uri = parse_servers(uri, "option uri")
+    visible = str(given.get("visible", "job")).lower()
+    if visible not in VISIBLE:
+        raise InvalidArgumentError(
+            f"option visible={given['visible']!r} is not known: use one of {_listed(VISIBLE)}"
+        )
     return WriteOptions(
         uri=uri,
         feed=feed,
@@ -107,6 +115,7 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
         # The driver's environment counts: executors get what it chose.
         token=str(given["token"]) if "token" in given else token_or_default(None) or None,
         timeout_s=_seconds(given.get("timeout", DEFAULT_TIMEOUT_S)),
+        visible=visible,
         **{name: str(given[name]) for name in _TLS if name in given},
     )
 

@@ -48,7 +48,9 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
         self.schema = schema
         self.job_id = uuid.uuid4().hex
         with self._client() as client:
-            begun = client.begin_write(options.feed, self.job_id, options.mode, schema)
+            begun = client.begin_write(
+                options.feed, self.job_id, options.mode, schema, visible=options.visible
+            )
         self.skip: bool = begun.skip
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> AttemptMessage:

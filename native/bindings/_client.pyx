@@ -28,8 +28,15 @@ cdef extern from "flightbridge/proto/commands.h" namespace "flightbridge::proto"
         pass
     cdef cppclass ProtoPutResult "flightbridge::proto::PutResult":
         pass
+    cdef cppclass ProtoVisibility "flightbridge::proto::Visibility":
+        pass
     cdef cppclass ProtoWriteMode "flightbridge::proto::WriteMode":
         pass
+
+
+cdef extern from "<chrono>" namespace "std::chrono" nogil:
+    cdef cppclass milliseconds:
+        milliseconds(int64_t)
 
 
 cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
@@ -61,7 +68,9 @@ cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
         CResult[ProtoServerStatus] Status()
         CStatus DropFeed(const string&, c_bool)
         CResult[ProtoBeginWriteResult] BeginWrite(
-            const string&, const string&, ProtoWriteMode, const shared_ptr[CSchema]&)
+            const string&, const string&, ProtoWriteMode, const shared_ptr[CSchema]&,
+            ProtoVisibility)
+        CResult[ProtoFeedInfo] WaitFeed(const string&, int64_t, milliseconds)
         CResult[unique_ptr[CPutStream]] OpenPut(
             const string&, const string&, int64_t, int64_t, const shared_ptr[CSchema]&)
         CStatus AbortWrite(const string&, const string&)
@@ -222,7 +231,19 @@ cdef class NativeClient:
             status = client.get().DropFeed(feed, if_exists)
         _check(status)
 
-    def begin_write(self, str name not None, str job_id not None, int32_t mode, schema not None):
+    def wait_feed(self, str name not None, int64_t generation, int64_t timeout_ms):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string feed = name.encode("utf-8", "surrogateescape")
+        cdef string encoded
+        cdef CStatus status
+        with nogil:
+            status = TakeEncoded[ProtoFeedInfo](
+                client.get().WaitFeed(feed, generation, milliseconds(timeout_ms)), &encoded)
+        _check(status)
+        return <bytes>encoded
+
+    def begin_write(self, str name not None, str job_id not None, int32_t mode, schema not None,
+                    int32_t visible=0):
         cdef shared_ptr[CClient] client = self._open()
         cdef string feed = name.encode("utf-8", "surrogateescape")
         cdef string job = job_id.encode("utf-8", "surrogateescape")
@@ -233,7 +254,8 @@ cdef class NativeClient:
             raise TypeError(f"expected a pyarrow.Schema, got {type(schema).__name__}")
         with nogil:
             status = TakeEncoded[ProtoBeginWriteResult](
-                client.get().BeginWrite(feed, job, <ProtoWriteMode>mode, native), &encoded)
+                client.get().BeginWrite(feed, job, <ProtoWriteMode>mode, native,
+                                        <ProtoVisibility>visible), &encoded)
         _check(status)
         return <bytes>encoded
 

@@ -24,6 +24,7 @@ struct GetTicket;
 struct PutResult;
 struct ServerStatus;
 struct BeginWriteResult;
+enum class Visibility : int32_t;
 enum class WriteMode : int32_t;
 }  // namespace proto
 
@@ -98,7 +99,11 @@ class FB_EXPORT Client {
 
   virtual arrow::Result<proto::BeginWriteResult> BeginWrite(
       const std::string& feed, const std::string& job_id, proto::WriteMode mode,
-      const std::shared_ptr<arrow::Schema>& schema) = 0;
+      const std::shared_ptr<arrow::Schema>& schema, proto::Visibility visible = {}) = 0;
+  // Waits until an open feed has another generation than this one, or is open no longer; at most
+  // half of the client's timeout, then it returns the feed as it is.
+  virtual arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,
+                                                  std::chrono::milliseconds timeout) = 0;
   virtual arrow::Result<std::unique_ptr<PutStream>> OpenPut(
       const std::string& feed, const std::string& job_id, int64_t partition, int64_t attempt,
       const std::shared_ptr<arrow::Schema>& schema) = 0;

@@ -71,6 +71,10 @@ class ClusterClient : public Client {
       ARROW_ASSIGN_OR_RAISE(const proto::ServerStatus one, clients_[i]->Status());
       sum.memory_limit_bytes += one.memory_limit_bytes;
       sum.memory_used_bytes += one.memory_used_bytes;
+      sum.disk_limit_bytes = sum.disk_limit_bytes < 0 || one.disk_limit_bytes < 0
+                                 ? -1
+                                 : sum.disk_limit_bytes + one.disk_limit_bytes;
+      sum.disk_used_bytes += one.disk_used_bytes;
       sum.feeds += one.feeds;
       sum.open_puts += one.open_puts;
       sum.open_gets += one.open_gets;
@@ -95,15 +99,18 @@ class ClusterClient : public Client {
   }
 
   // The home first: the others ask it about the job, and would take it for aborted.
-  arrow::Result<proto::BeginWriteResult> BeginWrite(
-      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
-      const std::shared_ptr<arrow::Schema>& schema) override {
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
+                                                    const std::string& job_id,
+                                                    proto::WriteMode mode,
+                                                    const std::shared_ptr<arrow::Schema>& schema,
+                                                    proto::Visibility visible) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
     proto::BeginWrite begin;
     begin.feed = feed;
     begin.job_id = job_id;
     begin.mode = mode;
     begin.schema = bytes->ToString();
+    begin.visible = visible;
     begin.servers = servers_;
     begin.home = static_cast<uint32_t>(feed::HomeOf(servers_, feed));
     const auto begin_on = [&, this](size_t server) {
@@ -122,6 +129,11 @@ class ClusterClient : public Client {
       return status;
     }
     return result;
+  }
+
+  arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,
+                                          std::chrono::milliseconds timeout) override {
+    return Home(feed)->WaitFeed(feed, generation, timeout);
   }
 
   arrow::Result<std::unique_ptr<PutStream>> OpenPut(

@@ -1,5 +1,7 @@
 #include "client/flight_client.h"
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -78,17 +80,29 @@ class FlightClient : public Client {
                             "dropping feed '" + feed + "'");
   }
 
-  arrow::Result<proto::BeginWriteResult> BeginWrite(
-      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
-      const std::shared_ptr<arrow::Schema>& schema) override {
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
+                                                    const std::string& job_id,
+                                                    proto::WriteMode mode,
+                                                    const std::shared_ptr<arrow::Schema>& schema,
+                                                    proto::Visibility visible) override {
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
     proto::BeginWrite begin;
     begin.feed = feed;
     begin.job_id = job_id;
     begin.mode = mode;
     begin.schema = bytes->ToString();
+    begin.visible = visible;
     return ActFor<proto::BeginWriteResult>("BeginWrite", begin.Encode(),
                                            "beginning a write of feed '" + feed + "'");
+  }
+
+  arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,
+                                          std::chrono::milliseconds timeout) override {
+    const auto half = std::chrono::duration_cast<std::chrono::milliseconds>(
+        connection_->UnaryOptions().timeout / 2);  // the answer has to come back in time, too
+    const int64_t wait_ms = std::min(timeout, half).count();
+    return ActFor<proto::FeedInfo>("WaitFeed", proto::WaitFeed{feed, generation, wait_ms}.Encode(),
+                                   "waiting for more of feed '" + feed + "'");
   }
 
   arrow::Result<std::unique_ptr<PutStream>> OpenPut(

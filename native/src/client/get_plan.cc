@@ -25,7 +25,7 @@ bool NeedsFeed(const proto::GetTicket& ticket) {
 
 arrow::Result<proto::GetTicket> ResolveTicket(const proto::GetTicket& ticket,
                                               const proto::FeedInfo& feed) {
-  if (feed.state != proto::FeedState::kCommitted)
+  if (feed.state != proto::FeedState::kCommitted && feed.feed_id == 0)
     return Error(Code::kNotFound, "feed '", ticket.feed,
                  "' is not committed yet: read it after its write job has been committed");
   if (ticket.feed_id != 0 && ticket.feed_id != feed.feed_id)

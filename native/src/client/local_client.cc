@@ -49,9 +49,11 @@ class LocalClient : public Client {
     return store->DropFeed({feed, if_exists});
   }
 
-  arrow::Result<proto::BeginWriteResult> BeginWrite(
-      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
-      const std::shared_ptr<arrow::Schema>& schema) override {
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
+                                                    const std::string& job_id,
+                                                    proto::WriteMode mode,
+                                                    const std::shared_ptr<arrow::Schema>& schema,
+                                                    proto::Visibility visible) override {
     ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection_));
     ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
     proto::BeginWrite begin;
@@ -59,7 +61,14 @@ class LocalClient : public Client {
     begin.job_id = job_id;
     begin.mode = mode;
     begin.schema = bytes->ToString();
+    begin.visible = visible;
     return store->BeginWrite(begin);
+  }
+
+  arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,
+                                          std::chrono::milliseconds timeout) override {
+    ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection_));
+    return store->WaitForChange(feed, generation, timeout);
   }
 
   arrow::Result<std::unique_ptr<PutStream>> OpenPut(

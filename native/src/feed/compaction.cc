@@ -55,13 +55,17 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
   }
   for (const auto& [key, job] : jobs_) {
     proto::JournalRecord begin;
-    begin.begin = {
-        job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode), "", job->skip, {},
-        0,           0};
+    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode),
+                   "",          job->skip};
     if (job->span != nullptr) {
       begin.begin->servers = job->span->servers;
       begin.begin->home = job->span->home;
       begin.begin->self = job->span->self;
+    }
+    if (job->stream) {
+      begin.begin->visible = static_cast<int32_t>(proto::Visibility::kPartition);
+      begin.begin->feed_id = job->feed_id;
+      begin.begin->created_unix_ms = job->created_unix_ms;
     }
     ARROW_ASSIGN_OR_RAISE(begin.begin->schema, EncodeSchema(*job->schema));
     ARROW_RETURN_NOT_OK(emit(begin.Encode()));

@@ -16,12 +16,16 @@ std::shared_ptr<const Snapshot> FeedStoreImpl::Current(const std::string& feed) 
 arrow::Status FeedStoreImpl::CheckTarget(const WriteJob& job, const Snapshot* current) const {
   if (!job.decided_elsewhere()) ARROW_RETURN_NOT_OK(CheckMode(job, current));
   ARROW_RETURN_NOT_OK(CheckSpan(job, current));
+  ARROW_RETURN_NOT_OK(CheckNoStream(job));
   const auto damage = damaged_.find(job.feed);
   if (damage == damaged_.end() || job.mode == proto::WriteMode::kOverwrite) return {};
   return damage->second.status;
 }
 
 arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
+  if (const auto ended = ended_streams_.find(feed); ended != ended_streams_.end()) {
+    return ended->second;
+  }
   const auto job = jobs_.lower_bound({feed, ""});
   if (job != jobs_.end() && job->first.first == feed) {
     return Error(Code::kNotFound, "feed '", feed,
@@ -40,7 +44,7 @@ arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
 
 proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
   proto::FeedInfo info;
-  if (const auto current = Current(feed)) {
+  if (const auto current = Visible(feed)) {
     info = current->Info();
   } else {
     info.feed = feed;
@@ -62,7 +66,7 @@ arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::st
   std::lock_guard lock(mutex_);
   if (const auto damage = damaged_.find(feed); damage != damaged_.end())
     return damage->second.status;
-  if (auto current = Current(feed)) return current;
+  if (auto current = Visible(feed)) return current;
   return NotFound(feed);
 }
 
@@ -82,7 +86,7 @@ arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed) 
   std::lock_guard lock(mutex_);
   const auto job = jobs_.lower_bound({feed, ""});
   const bool open = job != jobs_.end() && job->first.first == feed;
-  if (!open && Current(feed) == nullptr) return NotFound(feed);
+  if (!open && Visible(feed) == nullptr) return NotFound(feed);
   return InfoOf(feed);
 }
 

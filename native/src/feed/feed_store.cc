@@ -95,6 +95,15 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
                  static_cast<int>(request.mode),
                  " is not known: use errorifexists, append, overwrite or ignore");
   }
+  const bool stream = request.visible == proto::Visibility::kPartition;
+  if (stream && request.mode != proto::WriteMode::kErrorIfExists &&
+      request.mode != proto::WriteMode::kIgnore) {
+    return Error(
+        Code::kInvalidArgument, "feed '", request.feed, "': visible=partition with mode ",
+        ModeName(request.mode),
+        " would change a feed under its readers: use errorifexists or ignore and a feed of "
+        "its own, or visible=job");
+  }
   auto schema = DecodeSchema(request.schema);
   if (!schema.ok()) {
     return WithContext(schema.status(), "feed '" + request.feed + "'");
@@ -107,6 +116,16 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   job->schema_hash = SchemaHash(*job->schema);
   job->active_ms = NowMs();
   ARROW_ASSIGN_OR_RAISE(job->span, SpanOf(request));
+  if (stream && job->span != nullptr) {
+    return Error(Code::kInvalidArgument, "feed '", request.feed,
+                 "': visible=partition is for feeds on one server, and this one spans ",
+                 job->span->servers.size(), ": use visible=job");
+  }
+  job->stream = stream;
+  if (stream) {
+    job->feed_id = NewFeedId();
+    job->created_unix_ms = UnixMs();
+  }
 
   std::lock_guard decisions(decisions_);
   std::shared_lock recording(recording_);
@@ -119,10 +138,12 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   }
   if (const auto at = jobs_.find(key); at != jobs_.end()) {
     WriteJob& open = *at->second;
-    if (open.mode != job->mode || open.schema_hash != job->schema_hash) {
+    if (open.mode != job->mode || open.schema_hash != job->schema_hash ||
+        open.stream != job->stream) {
       return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '", request.job_id,
                    "' was begun with mode ", ModeName(open.mode),
-                   open.mode == job->mode ? " and another schema" : "",
+                   ", visible=", open.stream ? "partition" : "job",
+                   open.schema_hash != job->schema_hash ? " and another schema" : "",
                    ": a second begin must repeat the first");
     }
     open.active_ms = NowMs();
@@ -149,8 +170,14 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   record.begin->servers = request.servers;
   record.begin->home = request.home;
   record.begin->self = request.self;
+  if (stream) {
+    record.begin->visible = static_cast<int32_t>(proto::Visibility::kPartition);
+    record.begin->feed_id = job->feed_id;
+    record.begin->created_unix_ms = job->created_unix_ms;
+  }
   ARROW_RETURN_NOT_OK(Record(record));
   lock.lock();
+  if (stream && !job->skip) Publish(job.get());
   jobs_.emplace(key, std::move(job));
   return result;
 }
@@ -240,6 +267,12 @@ arrow::Status FeedStoreImpl::Record(const proto::JournalRecord& record) {
 
 arrow::Status FeedStoreImpl::Stage(const JobPtr& job, PartitionPtr staged) {
   WriteJob::Staged added{std::move(staged), 0};  // holds the one that lost, freed after the lock
+  std::unique_lock<std::mutex> publishing;       // before recording_, which compaction waits for
+  if (job->stream) {
+    publishing = std::unique_lock(job->publishing);
+    ARROW_ASSIGN_OR_RAISE(const bool visible, VisibleAlready(*job, *added.data));
+    if (visible) return {};
+  }
   std::shared_lock recording(recording_);
   FB_FAILPOINT("attempt.before_journal");
   segment::Journal::Ticket ticket;
@@ -257,6 +290,12 @@ arrow::Status FeedStoreImpl::Stage(const JobPtr& job, PartitionPtr staged) {
   std::lock_guard lock(mutex_);
   ARROW_RETURN_NOT_OK(job->CheckOpen());
   // A client that lost the ack sends the same attempt again: the later record counts.
+  if (job->stream) {
+    job->visible[added.data->partition] = added.data;
+    job->staged[{added.data->partition, added.data->attempt}] = added;
+    Publish(job.get());
+    return {};
+  }
   WriteJob::Staged& slot = job->staged[{added.data->partition, added.data->attempt}];
   if (slot.order < added.order) std::swap(slot, added);
   return {};
@@ -303,6 +342,16 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
   const JobKey key{request.feed, request.job_id};
   std::shared_ptr<const Snapshot> current;
   std::vector<PartitionPtr> chosen;
+  std::unique_lock<std::mutex> publishing;  // nothing becomes visible behind a stream job's commit
+  {
+    std::unique_lock lock(mutex_);
+    const auto at = jobs_.find(key);
+    if (at != jobs_.end() && at->second->stream) {
+      job = at->second;
+      lock.unlock();
+      publishing = std::unique_lock(job->publishing);
+    }
+  }
   {
     std::lock_guard lock(mutex_);
     if (const auto done = committed_.find(key); done != committed_.end()) {
@@ -321,7 +370,8 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     }
     ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
     if (!job->skip && job->span == nullptr) {
-      ARROW_ASSIGN_OR_RAISE(chosen, ChooseAttempts(*job, request.attempts));
+      ARROW_ASSIGN_OR_RAISE(chosen, job->stream ? ChooseVisible(*job, request.attempts)
+                                                : ChooseAttempts(*job, request.attempts));
     }
   }
   // Mode ignore: the feed was there at the start, or came in the meantime.
@@ -343,6 +393,8 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
                             Decide(*job, current.get(), request.attempts, NewFeedId(), UnixMs()));
     }
     ARROW_ASSIGN_OR_RAISE(snapshot, ApplyDecision(*job, current, *decision));
+  } else if (!skip && job->stream) {
+    snapshot = BuildSnapshot(*job, nullptr, chosen, job->feed_id, job->created_unix_ms);
   } else if (!skip) {
     snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
   }
@@ -357,6 +409,12 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     replaced = std::exchange(feeds_[request.feed], snapshot);
     if (!skip) damaged_.erase(request.feed);
     jobs_.erase(key);
+    ended_streams_.erase(request.feed);
+    if (job->stream && !job->skip) {
+      EndStream(*job, JobEnd::kCommitted);
+    } else {
+      changed_.notify_all();
+    }
     Remember(key, *snapshot, std::move(decision));
     result.feed = InfoOf(request.feed);
   }
@@ -375,6 +433,11 @@ arrow::Status FeedStoreImpl::EndJob(const JobPtr& job, JobEnd end) {
   job->end.store(end, std::memory_order_release);
   discarded.swap(job->staged);
   jobs_.erase({job->feed, job->job_id});
+  if (job->stream && !job->skip) {
+    EndStream(*job, end);
+  } else {
+    changed_.notify_all();
+  }
   return {};
 }
 
@@ -422,6 +485,7 @@ arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
     std::lock_guard lock(mutex_);
     dropped = std::move(feeds_.extract(request.feed).mapped());
     damaged = damaged_.extract(request.feed);
+    changed_.notify_all();
   }
   CompactIfLarge();
   return {};

@@ -37,10 +37,11 @@ struct InDoubt {
   proto::CommitStatus question;
 };
 
-// A committed feed as readers see it. Immutable: a commit replaces it, and readers that hold the
-// old one keep reading it.
+// A feed as readers see it: committed, or open and partly visible. Immutable: a commit or the next
+// partition replaces it, and readers that hold the old one keep reading it.
 struct Snapshot {
   std::string name;
+  bool open = false;  // more partitions may come
   uint64_t feed_id = 0;
   uint64_t fingerprint = 0;
   uint64_t schema_hash = 0;
@@ -54,6 +55,8 @@ struct Snapshot {
   // NOT_FOUND that names the feed and the partition.
   arrow::Result<std::shared_ptr<const Partition>> Find(int64_t partition) const;
   proto::FeedInfo Info() const;
+  // Grows with every partition of an open feed, and once more when it is sealed.
+  int64_t generation() const { return static_cast<int64_t>(partitions.size()) + (open ? 0 : 1); }
 };
 
 // Room for one IPC message inside a segment, to be filled by whoever receives it.
@@ -122,13 +125,18 @@ class FeedStore {
   virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;
   virtual arrow::Status DropFeed(const proto::DropFeed& request) = 0;
 
-  // The committed feed; NOT_FOUND names the feed and lists some that exist.
+  // The feed, committed or partly visible; NOT_FOUND names the feed and lists some that exist,
+  // FAILED_PRECONDITION says that its stream job has ended without a commit.
   virtual arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const = 0;
   // Every feed, committed or only open.
   virtual std::vector<proto::FeedInfo> List() const = 0;
   // As List(), for one feed.
   virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const = 0;
 
+  // Waits until an open feed has another generation than this one, or is open no longer; after
+  // `timeout` it returns the feed as it is. Errors as Find(); UNAVAILABLE once StopWaiting().
+  virtual arrow::Result<proto::FeedInfo> WaitForChange(const std::string& feed, int64_t generation,
+                                                       std::chrono::milliseconds timeout) = 0;
   // For feeds that span several servers (docs/protocol.md). The home of a feed that another server
   // decides; empty for every other name.
   virtual std::string HomeElsewhere(const std::string& feed) const = 0;

@@ -45,6 +45,7 @@ struct Damage {
 class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<FeedStoreImpl> {
  public:
   static constexpr size_t kRememberedJobs = 10'000;
+  static constexpr size_t kRememberedStreams = 1'000;
   // Of all remembered jobs together; older results keep their totals and lose the list.
   static constexpr size_t kRememberedPartitions = 1'000'000;
 
@@ -71,7 +72,9 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
       const proto::CommitStatus& question) override;
   arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) override;
   int SweepOrphans() override;
-  void StopWaiting() override { segments_->StopWaiting(); }
+  arrow::Result<proto::FeedInfo> WaitForChange(const std::string& feed, int64_t generation,
+                                               std::chrono::milliseconds timeout) override;
+  void StopWaiting() override;
   const segment::Budget& budget() const override { return segments_->budget(); }
   const segment::Budget& disk_budget() const override { return segments_->disk_budget(); }
 
@@ -82,6 +85,12 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   // With a data directory: writes the record and waits for the disk.
   arrow::Status Record(const proto::JournalRecord& record);
   arrow::Status Stage(const JobPtr& job, PartitionPtr staged);
+  // Feeds that are visible while they are written (stream_feeds.cc).
+  arrow::Result<bool> VisibleAlready(const WriteJob& job, const Partition& staged) const;
+  void Publish(WriteJob* job);                             // under mutex_
+  void EndStream(const WriteJob& job, JobEnd end);         // under mutex_
+  arrow::Status CheckNoStream(const WriteJob& job) const;  // under mutex_
+  void ShowStreams();
   arrow::Status CommitRecorded(const WriteJob& job, const Snapshot& snapshot, bool skip,
                                const std::vector<PartitionPtr>& chosen,
                                const proto::Decision* decision);
@@ -112,6 +121,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
+  std::shared_ptr<const Snapshot> Visible(const std::string& feed) const;  // under mutex_
   void Remember(const JobKey& key, const Snapshot& snapshot,
                 std::shared_ptr<const proto::Decision> decision = nullptr);  // under mutex_
   void RememberJob(const JobKey& key, CommittedJob job);                     // under mutex_
@@ -134,6 +144,15 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   std::map<std::string, std::shared_ptr<const Snapshot>> feeds_;
   // Committed feeds that cannot be read, by name: found out when their segments were mapped.
   std::map<std::string, Damage> damaged_;
+  // Feeds of open stream jobs, and why those that ended without a commit are gone.
+  struct StreamFeed {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::string job_id;
+  };
+  std::map<std::string, StreamFeed> streams_;
+  std::map<std::string, arrow::Status> ended_streams_;
+  std::condition_variable changed_;  // feeds_, streams_ or stopping_
+  bool stopping_ = false;
   std::map<JobKey, JobPtr> jobs_;
   std::map<JobKey, CommittedJob> committed_;
   std::deque<JobKey> committed_order_;

@@ -54,6 +54,7 @@ arrow::Status FeedStoreImpl::Recover(std::unique_ptr<segment::DataDirLock> lock)
                                                          }));
   replayed_schemas_.clear();
   MapEverything();
+  ShowStreams();
   ARROW_RETURN_NOT_OK(segments_->RemoveUnclaimed());
   CompactIfLarge();
   return {};
@@ -99,6 +100,9 @@ arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
   job->schema_hash = SchemaHash(*job->schema);
   job->serial = record.job;
   job->skip = record.skip;
+  job->stream = record.visible == static_cast<int32_t>(proto::Visibility::kPartition);
+  job->feed_id = record.feed_id;
+  job->created_unix_ms = record.created_unix_ms;
   job->active_ms = NowMs();
   if (!record.servers.empty()) {
     auto span = std::make_shared<Span>();

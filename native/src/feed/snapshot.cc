@@ -29,7 +29,8 @@ proto::FeedInfo Snapshot::Info() const {
   proto::FeedInfo info;
   info.feed = name;
   info.feed_id = feed_id;
-  info.state = proto::FeedState::kCommitted;
+  info.state = open ? proto::FeedState::kOpen : proto::FeedState::kCommitted;
+  info.generation = generation();
   info.schema_hash = schema_hash;
   info.fingerprint = fingerprint;
   info.rows = rows;

@@ -113,6 +113,7 @@ arrow::Status FeedStoreImpl::ResolveCommitted(const JobPtr& job, const proto::De
   replaced = std::exchange(feeds_[job->feed], snapshot);
   damaged_.erase(job->feed);
   jobs_.erase({job->feed, job->job_id});
+  changed_.notify_all();
   Remember({job->feed, job->job_id}, *snapshot, std::make_shared<const proto::Decision>(decision));
   return {};
 }

@@ -82,6 +82,52 @@ arrow::Result<std::vector<PartitionPtr>> ChooseAttempts(
   return chosen;
 }
 
+arrow::Result<std::vector<PartitionPtr>> ChooseVisible(
+    const WriteJob& job, const std::vector<proto::AttemptRef>& attempts) {
+  const auto refused = [&](int64_t partition, std::string_view what) {
+    return Error(Code::kFailedPrecondition, "feed '", job.feed, "', partition ", partition,
+                 " of write job '", job.job_id, "' ", what,
+                 ": its partitions are visible already, and the commit must name exactly those; "
+                 "abort the job to take them back");
+  };
+  std::map<int64_t, const proto::AttemptRef*> named;
+  for (const proto::AttemptRef& ref : attempts) {
+    if (!named.emplace(ref.partition, &ref).second) {
+      return refused(ref.partition, "is named twice by the commit");
+    }
+    const auto at = job.visible.find(ref.partition);
+    if (at == job.visible.end()) return refused(ref.partition, "is named and was never staged");
+    const Partition& have = *at->second;
+    if (have.rows != ref.rows || have.batches != ref.batches || have.crc32c != ref.crc32c) {
+      return refused(ref.partition, "is visible with another content than the commit names");
+    }
+  }
+  std::vector<PartitionPtr> chosen;
+  for (const auto& [partition, data] : job.visible) {
+    if (!named.contains(partition)) return refused(partition, "is visible and is not named");
+    chosen.push_back(data);
+  }
+  return chosen;
+}
+
+std::shared_ptr<Snapshot> OpenSnapshot(const WriteJob& job) {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->name = job.feed;
+  snapshot->open = true;
+  snapshot->feed_id = job.feed_id;
+  snapshot->created_unix_ms = job.created_unix_ms;
+  snapshot->schema = job.schema;
+  snapshot->partitions.reserve(job.visible.size());
+  for (const auto& [number, partition] : job.visible) {
+    snapshot->partitions.push_back(partition);
+    snapshot->rows += partition->rows;
+    snapshot->bytes += partition->bytes;
+  }
+  snapshot->schema_hash = job.schema_hash;
+  snapshot->fingerprint = Fingerprint(snapshot->schema_hash, snapshot->partitions);
+  return snapshot;
+}
+
 std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* current,
                                         const std::vector<PartitionPtr>& chosen, uint64_t feed_id,
                                         int64_t created_unix_ms) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,13 @@ struct WriteJob {
   uint64_t serial = 0;               // tells two jobs of the same name apart in the journal
   bool skip = false;                 // mode ignore, and the feed exists
   std::shared_ptr<const Span> span;  // null: the feed is on this server alone
+
+  // Visibility PARTITION: readers see `visible` at once, under the id of the feed to come.
+  bool stream = false;
+  uint64_t feed_id = 0;
+  int64_t created_unix_ms = 0;
+  std::map<int64_t, PartitionPtr> visible;  // by partition; the first staged attempt of each
+  std::mutex publishing;  // held from the choice of a partition's attempt until readers see it
 
   struct Staged {
     PartitionPtr data;
@@ -58,6 +66,15 @@ arrow::Status CheckMode(const WriteJob& job, const Snapshot* current);
 // partition, FAILED_PRECONDITION for one that is not staged, DATA_LOSS where counts disagree.
 arrow::Result<std::vector<PartitionPtr>> ChooseAttempts(
     const WriteJob& job, const std::vector<proto::AttemptRef>& attempts);
+
+// Every visible partition of a stream job, which its commit must name exactly: by partition and
+// content, since a repeated attempt with the same content counts as the first. FAILED_PRECONDITION
+// names the partition that differs.
+arrow::Result<std::vector<PartitionPtr>> ChooseVisible(
+    const WriteJob& job, const std::vector<proto::AttemptRef>& attempts);
+
+// The feed of a stream job as readers see it now.
+std::shared_ptr<Snapshot> OpenSnapshot(const WriteJob& job);
 
 // The feed as it is once `chosen` are committed over `current`. Append numbers the new partitions
 // after the existing ones.

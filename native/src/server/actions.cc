@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <string_view>
 #include <utility>
 
@@ -131,6 +132,16 @@ Answer CommitStatus(ServiceState* state, const Caller& caller, std::string_view 
   return answer.Encode();
 }
 
+Answer WaitFeed(ServiceState* state, const Caller& caller, std::string_view body) {
+  constexpr int64_t kLongestMs = 30'000;
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::WaitFeed>("WaitFeed", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
+  const std::chrono::milliseconds timeout(std::clamp<int64_t>(request.timeout_ms, 0, kLongestMs));
+  ARROW_ASSIGN_OR_RAISE(const auto info,
+                        state->store->WaitForChange(request.feed, request.generation, timeout));
+  return info.Encode();
+}
+
 Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view body) {
   if (!body.empty()) {
     return Error(Code::kInvalidArgument,
@@ -168,6 +179,8 @@ constexpr std::array kActions = {
     Entry{"RenewLease", "RenewLease: keeps a reader's splits", Renew},
     Entry{"ReleaseSplits", "ReleaseSplits: completes splits or gives them back", Release},
     Entry{"OpenChannel", "OpenChannel -> ChannelOffer: a key for one data channel", OpenChannel},
+    Entry{"WaitFeed", "WaitFeed -> FeedInfo: waits for more of a feed that is being written",
+          WaitFeed},
     Entry{"ServerStatus", "-> ServerStatus: what the server holds and does now", ServerStatus},
 };
 
