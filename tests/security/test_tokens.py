@@ -131,6 +131,7 @@ CALLS = {
         None,
     ),
     "DescribeFeed": ("DoAction", action("DescribeFeed", pb.DescribeFeed(feed=FEED)), "read", None),
+    "WaitFeed": ("DoAction", action("WaitFeed", pb.WaitFeed(feed=FEED)), "read", None),
     "AcquireSplits": (
         "DoAction",
         action("AcquireSplits", pb.AcquireSplits(feed=FEED)),
