@@ -28,8 +28,13 @@ void ExpectError(const arrow::Status& status, Code code, const std::vector<std::
 arrow::Result<proto::BeginWriteResult> BeginStream(const TestStore& store, const std::string& feed,
                                                    const std::string& job,
                                                    Mode mode = Mode::kErrorIfExists) {
-  return store->BeginWrite({feed, job, mode, EncodeSchema(*Numbered(0, 1)->schema()).ValueOrDie(),
-                            proto::Visibility::kPartition});
+  proto::BeginWrite begin;
+  begin.feed = feed;
+  begin.job_id = job;
+  begin.mode = mode;
+  begin.schema = EncodeSchema(*Numbered(0, 1)->schema()).ValueOrDie();
+  begin.visible = proto::Visibility::kPartition;
+  return store->BeginWrite(begin);
 }
 
 TEST(StreamFeed, PartitionsAreVisibleOneByOneAndSealedByTheCommit) {

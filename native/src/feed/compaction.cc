@@ -55,8 +55,12 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
   }
   for (const auto& [key, job] : jobs_) {
     proto::JournalRecord begin;
-    begin.begin = {job->serial, job->feed, job->job_id, static_cast<int32_t>(job->mode),
-                   "",          job->skip};
+    begin.begin.emplace();
+    begin.begin->job = job->serial;
+    begin.begin->feed = job->feed;
+    begin.begin->job_id = job->job_id;
+    begin.begin->mode = static_cast<int32_t>(job->mode);
+    begin.begin->skip = job->skip;
     if (job->span != nullptr) {
       begin.begin->servers = job->span->servers;
       begin.begin->home = job->span->home;
