@@ -26,11 +26,11 @@ def put(client: flightbridge.Client, partition: int, attempt: int, begin: int, r
         return stream.finish()
 
 
-@pytest.fixture(params=[False, True], ids=["in-process", "flight"])
+@pytest.fixture(params=["local", "mapped", "channel", "flight"])
 def client(request: pytest.FixtureRequest) -> Iterator[flightbridge.Client]:
     with (
         flightbridge.Server(memory_limit="64MiB") as bridge,
-        flightbridge.connect(bridge.uri, force_flight=request.param) as client,
+        flightbridge.connect(bridge.uri, transport=request.param) as client,
     ):
         yield client
 
