@@ -1,4 +1,4 @@
-"""Feeds that readers see while they are written, through both transports."""
+"""Feeds that readers see while they are written, through every transport."""
 
 from __future__ import annotations
 
