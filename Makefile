@@ -14,7 +14,7 @@ NATIVE_SOURCES := $(shell find native proto CMakeLists.txt pyproject.toml -type 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
-.PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint \
+.PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel bench fuzz clean
 
 help:
@@ -86,13 +86,16 @@ test-tsan: $(VENV)/.installed
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/native/tests/tsan.supp \
 	  build/native-tsan/native/tests/fb_tests --gtest_brief=1 --gtest_filter='-*Fuzz*'
 
-lint: build
-	@echo "== ruff, mypy, clang-format, clang-tidy"
+lint: lint-fast
+	@echo "== clang-tidy"
+	@$(PY) native/tools/tidy.py --jobs $(JOBS)
+
+lint-fast: build
+	@echo "== ruff, mypy, clang-format"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files 'native/*.h' 'native/*.cc')
-	@$(PY) native/tools/tidy.py --jobs $(JOBS)
 
 format: setup
 	@$(VENV)/bin/ruff check --fix -q . ; $(VENV)/bin/ruff format -q .

@@ -43,7 +43,7 @@ struct ClientOptions {
   std::string uri;    // grpc://HOST:PORT or grpc+tls://HOST:PORT
   std::string token;  // sent as "authorization: Bearer ..." when not empty
   TlsOptions tls;
-  double timeout_s = 60;      // deadline of every unary call, and of connecting
+  double timeout_s = 60;  // deadline of every unary call, and of connecting
   // How record batches travel: "auto" takes the fastest way there is. "local" is the server of this
   // process, "mapped" memory shared with a server on this machine, "channel" the server's data
   // port, "flight" DoPut and DoGet. Anything but "auto" is an error where it is not possible.

@@ -21,10 +21,10 @@ struct ServerStatus;
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  int port = 0;                          // 0: any free port
-  int data_port = 0;                     // of the data channel; 0: any free port, -1: none
-  int advertised_data_port = 0;          // what clients are told, behind a port mapping; 0: data_port
-  std::string data_dir;                  // empty: feeds live in memory
+  int port = 0;                  // 0: any free port
+  int data_port = 0;             // of the data channel; 0: any free port, -1: none
+  int advertised_data_port = 0;  // what clients are told, behind a port mapping; 0: data_port
+  std::string data_dir;          // empty: feeds live in memory
   int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
   int64_t spill_limit_bytes = -1;        // for segments in data_dir; -1: only the disk limits them
   std::chrono::milliseconds put_wait{30'000};  // how long a put waits for room
