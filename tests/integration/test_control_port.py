@@ -139,7 +139,7 @@ with flightbridge.Server() as bridge:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_stop_from_a_signal_handler(name):
     script = f"""
-import signal, sys, flightbridge
+import signal, sys, time, flightbridge
 bridge = flightbridge.Server(control_port=0)
 def stop(*_):
     bridge.stop(grace_s=1)
@@ -148,7 +148,7 @@ def stop(*_):
 signal.signal(signal.{name}, stop)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.1)  # a signal just before pause() would not end it
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
