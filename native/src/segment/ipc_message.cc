@@ -17,6 +17,9 @@ constexpr int kDictionaryId = 0, kDictionaryData = 1, kDictionaryIsDelta = 2;
 constexpr int kBatchLength = 0, kBatchNodes = 1, kBatchBuffers = 2, kBatchCompression = 3;
 constexpr uint8_t kHeaderDictionary = 2, kHeaderRecordBatch = 3;
 
+// Far above any real one, and rounding it up cannot overflow.
+constexpr int64_t kMostBodyBytes = int64_t{1} << 62;
+
 arrow::Status Damaged(const char* what) {
   return Error(Code::kDataLoss, "damaged Arrow IPC message: ", what);
 }
@@ -121,6 +124,9 @@ arrow::Result<uint32_t> IpcMessage::Checksum(const uint8_t* body, int64_t body_s
 }
 
 arrow::Status IpcMessage::CheckAligned() const {
+  if (body_length < 0 || body_length > kMostBodyBytes) {
+    return Damaged("the body has an impossible length");
+  }
   int64_t offset = 0;
   for (const BufferRange& buffer : buffers) {
     if (buffer.offset != offset) return Damaged("a buffer is not where it should be");
@@ -166,6 +172,9 @@ arrow::Result<int64_t> AlignBuffers(uint8_t* metadata, int64_t size) {
   ARROW_ASSIGN_OR_RAISE(const IpcMessage message, IpcMessage::Parse(metadata, size));
   int64_t offset = 0;
   for (const BufferRange& range : message.buffers) {
+    if (range.length < 0 || range.length > kMostBodyBytes - offset) {
+      return Damaged("a buffer has an impossible length");
+    }
     auto* buffer = metadata + (reinterpret_cast<const uint8_t*>(&range) - metadata);
     std::memcpy(buffer + offsetof(BufferRange, offset), &offset, sizeof(offset));
     offset += RoundUp(range.length);
