@@ -161,7 +161,7 @@ class ChannelPut : public PutStream {
       return Error(Code::kUnavailable, "the server at ", pool_->connection().uri(),
                    " has lost what it was sent of ", name_,
                    " (it restarted, or waited for longer "
-                   "than a minute): write the partition again, as a new attempt");
+                   "than some seconds): write the partition again, as a new attempt");
     }
     next_ = ready->next_sequence;
     return channel_->local ? ShareRing() : arrow::Status::OK();

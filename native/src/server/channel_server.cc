@@ -26,7 +26,7 @@ using channel::Fd;
 
 constexpr int kBacklog = 256;
 // How often parked puts are looked at.
-constexpr int kSweepMs = 15'000;
+constexpr int kSweepMs = 3'000;
 
 arrow::Result<Fd> ListenTcp(const std::string& host, int port) {
   addrinfo hints = {};

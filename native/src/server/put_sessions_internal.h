@@ -23,7 +23,7 @@ class PutSessions {
  public:
   using Clock = std::chrono::steady_clock;
   // How long an attempt waits for its writer to come back.
-  static constexpr std::chrono::seconds kParked{60};
+  static constexpr std::chrono::seconds kParked{12};
 
   // The right to write one attempt; given back when destroyed.
   class Claim {
