@@ -64,10 +64,11 @@ class Channel : public ::testing::Test {
     return Value(Client::Connect(options));
   }
   // One attempt of `batches` batches of 2,000 rows.
-  arrow::Result<proto::AttemptRef> Put(Client& client, int64_t batches) {
+  arrow::Result<proto::AttemptRef> Put(Client& client, int64_t batches,
+                                       const std::string& job = "job") {
     ARROW_RETURN_NOT_OK(
-        client.BeginWrite("f", "job", proto::WriteMode::kOverwrite, Schema()).status());
-    ARROW_ASSIGN_OR_RAISE(auto put, client.OpenPut("f", "job", 0, 0, Schema()));
+        client.BeginWrite("f", job, proto::WriteMode::kOverwrite, Schema()).status());
+    ARROW_ASSIGN_OR_RAISE(auto put, client.OpenPut("f", job, 0, 0, Schema()));
     for (int64_t i = 0; i < batches; ++i) {
       ARROW_RETURN_NOT_OK(put->Write(*Batch(i * 2000, 2000)));
     }
@@ -180,6 +181,31 @@ TEST_F(Channel, AFlippedBitOnTheWayToAReaderIsAnError) {
     }
   }
   EXPECT_GT(errors, 5);
+}
+
+TEST_F(Channel, WhatIsMappedStaysAsItIsWhenItsGetIsDropped) {
+  ServerOptions server_options;
+  server_options.memory_limit_bytes = 8 << 20;
+  server_ = Value(Server::Start(server_options));
+  ClientOptions options;
+  options.uri = server_->uri();
+  options.timeout_s = 10;
+  options.transport = "mapped";
+  const auto client = Value(Client::Connect(options));
+  Value(client->CommitWrite("f", "job", {Value(Put(*client, 10))}));
+  proto::GetTicket ticket;
+  ticket.feed = "f";
+  auto get = Value(client->OpenGet(ticket));
+  const auto held = Value(get->Next());
+  get.reset();  // in the middle
+  ASSERT_TRUE(client->DropFeed("f", false).ok());
+  for (int i = 0; i < 20; ++i) {  // over all the memory that there is
+    const std::string job = "over" + std::to_string(i);
+    const auto ref = Value(Put(*client, 20, job));
+    Value(client->CommitWrite("f", job, {ref}));
+    ASSERT_TRUE(client->DropFeed("f", false).ok());
+  }
+  EXPECT_TRUE(held->Equals(*Batch(0, held->num_rows())));
 }
 
 // ---- strangers -----------------------------------------------------------------------------

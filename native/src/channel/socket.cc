@@ -265,6 +265,11 @@ void Socket::Break() {
   shutdown(fd_.get(), SHUT_RDWR);
 }
 
+void Socket::BreakReceiving() {
+  broken_.store(true, std::memory_order_release);
+  shutdown(fd_.get(), SHUT_RD);
+}
+
 void Socket::EndSending() { shutdown(fd_.get(), SHUT_WR); }
 
 }  // namespace flightbridge::channel

@@ -82,6 +82,8 @@ class Socket {
   bool broken() const { return broken_.load(std::memory_order_acquire); }
   // An operation failed: the connection is of no more use.
   bool lost() const { return lost_.load(std::memory_order_acquire); }
+  // As Break(), but the peer sees no end, only that nothing more is taken from it.
+  void BreakReceiving();
   // No more is sent; what the peer sends can still be read.
   void EndSending();
   int fd() const { return fd_.get(); }

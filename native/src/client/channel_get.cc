@@ -41,8 +41,7 @@ class ChannelGet : public GetStream {
         cursor_(resolved) {}
 
   ~ChannelGet() override {
-    if (channel_ != nullptr && pool_->connection().owner().is_this())
-      channel_->frames.socket().Break();
+    if (channel_ != nullptr && pool_->connection().owner().is_this()) channel_->BreakGet();
   }
 
   arrow::Result<std::shared_ptr<arrow::Schema>> schema() override {
@@ -71,7 +70,7 @@ class ChannelGet : public GetStream {
   void Cancel() override {
     cancelled_ = true;
     const std::lock_guard lock(mutex_);
-    if (channel_ != nullptr) channel_->frames.socket().Break();
+    if (channel_ != nullptr) channel_->BreakGet();
   }
 
  private:
@@ -93,7 +92,7 @@ class ChannelGet : public GetStream {
     {
       const std::lock_guard lock(mutex_);
       channel_ = std::move(opened);
-      if (cancelled_) channel_->frames.socket().Break();
+      if (cancelled_) channel_->BreakGet();
     }
     channel::Frames& frames = channel_->frames;
     proto::ChannelGet get;
@@ -232,7 +231,7 @@ class ChannelGet : public GetStream {
   arrow::Status Fail(const arrow::Status& status) {
     failure_ = Translate(status);
     const std::lock_guard lock(mutex_);
-    if (channel_ != nullptr) channel_->frames.socket().Break();
+    if (channel_ != nullptr) channel_->BreakGet();
     channel_.reset();
     return failure_;
   }

@@ -27,6 +27,15 @@ struct DataChannel {
     const std::lock_guard lock(sending);
     return frames.Send(kind, metadata, sequence);
   }
+  // Ends every wait of a get. On this machine the connection stays until nothing is mapped any
+  // more: its end tells the server that the segments may be used again.
+  void BreakGet() {
+    if (local) {
+      frames.socket().BreakReceiving();
+    } else {
+      frames.socket().Break();
+    }
+  }
   // Nothing refers to the message any more. Without effect where the server is gone.
   void Release(uint64_t loan) { (void)Send(channel::Kind::kRelease, {}, loan); }
 

@@ -57,19 +57,19 @@ arrow::Status ServeRequest(ChannelContext* context, const ChannelPeer& peer, con
   }
 }
 
-arrow::Status ServeRequests(ChannelContext* context, ChannelPeer peer, channel::Frames* frames) {
+arrow::Status ServeRequests(ChannelContext* context, ChannelPeer peer, channel::Frames* frames,
+                            Loans* loans) {
   ARROW_ASSIGN_OR_RAISE(peer.caller, Greet(context, frames));
   frames->socket().set_timeout(kProgress);
-  Loans loans;
   bool served_one = false;
   while (true) {
     ARROW_ASSIGN_OR_RAISE(const bool ended,
-                          frames->socket().AtEnd(loans.empty() ? kIdle : kNoTimeout));
+                          frames->socket().AtEnd(loans->empty() ? kIdle : kNoTimeout));
     if (ended) return {};
     ARROW_ASSIGN_OR_RAISE(const Header header, frames->ReceiveHeader(0));
     if (header.what() == Kind::kRelease) {
       ARROW_RETURN_NOT_OK(frames->ReceiveMetadata(header).status());
-      loans.Release(header.sequence);
+      loans->Release(header.sequence);
       continue;
     }
     // A token is looked up when a call starts, and a request is a call: with tokens each has a key
@@ -81,7 +81,7 @@ arrow::Status ServeRequests(ChannelContext* context, ChannelPeer peer, channel::
     }
     served_one = true;
     if (!context->Begin()) return Error(Code::kUnavailable, "the server is stopping");
-    const arrow::Status served = ServeRequest(context, peer, header, frames, &loans);
+    const arrow::Status served = ServeRequest(context, peer, header, frames, loans);
     context->End();
     ARROW_RETURN_NOT_OK(served);
   }
@@ -107,13 +107,18 @@ void ChannelContext::Drain(std::chrono::system_clock::time_point deadline) {
 }
 
 void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Frames* frames) {
-  const arrow::Status status = ServeRequests(context, peer, frames);
-  if (status.ok() || frames->socket().lost()) return;
-  frames->socket().set_timeout(kDrain);
-  if (!frames->SendError(Reply(status)).ok()) return;
-  // Closing with bytes unread would reset the connection, and the error could be lost with it.
-  frames->socket().EndSending();
-  frames->socket().Drain(kDrain);
+  Loans loans;
+  const arrow::Status status = ServeRequests(context, peer, frames, &loans);
+  if (!status.ok() && !frames->socket().lost()) {
+    frames->socket().set_timeout(kDrain);
+    if (frames->SendError(Reply(status)).ok()) {
+      // Closing with bytes unread would reset the connection, and the error could be lost with it.
+      frames->socket().EndSending();
+      frames->socket().Drain(kDrain);
+    }
+  }
+  // However the session ended: what the client still maps is not used again before its end.
+  if (!loans.empty()) frames->socket().Drain(kNoTimeout);
 }
 
 }  // namespace flightbridge::server
