@@ -1,11 +1,9 @@
 #include "client/channel_get.h"
 
 #include <atomic>
-#include <chrono>
 #include <limits>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include <arrow/io/memory.h>
@@ -14,6 +12,7 @@
 #include <arrow/record_batch.h>
 
 #include "client/get_plan.h"
+#include "client/reopen.h"
 #include "common/message_decoder.h"
 #include "flightbridge/error.h"
 #include "segment/checksum_internal.h"
@@ -24,9 +23,6 @@ namespace {
 
 using channel::Header;
 using channel::Kind;
-using Clock = std::chrono::steady_clock;
-
-constexpr std::chrono::milliseconds kFirstRetry{50}, kLastRetry{1000};
 
 // Bodies are received into recycled, aligned buffers and checksummed while they are in the cache.
 // A stream whose channel is lost is opened again at the next row.
@@ -58,7 +54,7 @@ class ChannelGet : public GetStream {
       if (cancelled_) return Fail(Error(Code::kCancelled, name_, " was cancelled"));
       auto batch = Receive();
       if (!batch.ok() && Lost() && !cancelled_) {
-        if (const auto status = Recover(batch.status()); !status.ok()) return Fail(status);
+        if (const auto status = Recover(); !status.ok()) return Fail(status);
         continue;
       }
       if (!batch.ok()) return Fail(batch.status());
@@ -83,7 +79,7 @@ class ChannelGet : public GetStream {
     auto status = Begin(false);
     // An idle channel may have been closed by the server a moment ago.
     if (!status.ok() && Lost() && !cancelled_) status = Begin(true);
-    if (!status.ok() && Lost() && !cancelled_) status = Recover(status);
+    if (!status.ok() && Lost() && !cancelled_) status = Recover();
     return status.ok() ? status : Fail(status);
   }
 
@@ -202,22 +198,16 @@ class ChannelGet : public GetStream {
   }
 
   // Opens the stream again, until it works, the server says no, or the time is up.
-  arrow::Status Recover(arrow::Status why) {
-    const auto deadline = Clock::now() + pool_->timeout();
-    for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
-      if (cancelled_) return why;
+  arrow::Status Recover() {
+    const auto reopen = [this] {
+      if (cancelled_) return Error(Code::kCancelled, name_, " was cancelled");
       {
         const std::lock_guard lock(mutex_);
         channel_.reset();
       }
-      const auto status = Begin(true);
-      if (status.ok()) return status;
-      const Code code = CodeOf(status);
-      if (!Lost() || (code != Code::kUnavailable && code != Code::kDeadlineExceeded)) return status;
-      why = status;
-      if (Clock::now() + pause >= deadline) return why;
-      std::this_thread::sleep_for(pause);
-    }
+      return Begin(true);
+    };
+    return ReopenUntil(pool_->timeout(), reopen, [this] { return Lost(); });
   }
 
   arrow::Status Translate(const arrow::Status& status) const {

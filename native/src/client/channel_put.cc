@@ -1,9 +1,7 @@
 #include "client/channel_put.h"
 
-#include <algorithm>
 #include <chrono>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include <arrow/buffer.h>
@@ -13,6 +11,7 @@
 #include "channel/message.h"
 #include "client/put_checks.h"
 #include "client/put_window.h"
+#include "client/reopen.h"
 #include "client/ring_space.h"
 #include "client/slicing.h"
 #include "flightbridge/error.h"
@@ -24,7 +23,6 @@ namespace {
 namespace ipc = arrow::ipc;
 using channel::Header;
 using channel::Kind;
-using Clock = std::chrono::steady_clock;
 
 // Sent and not yet acked: enough to keep a fast link busy, little enough to hold.
 constexpr int64_t kWindowBytes = 32 << 20;
@@ -34,7 +32,6 @@ constexpr int64_t kReplayBytes = 64 << 20;
 constexpr int64_t kRingBytes = 16 << 20;
 // A smaller body costs less on the socket.
 constexpr int64_t kRingFrom = 16 << 10;
-constexpr std::chrono::milliseconds kFirstRetry{50}, kLastRetry{1000};
 
 // Collects the messages that Arrow's writer makes of a record batch: its dictionaries and itself.
 class MessageSink : public ipc::internal::IpcPayloadWriter {
@@ -74,7 +71,7 @@ class ChannelPut : public PutStream {
     auto status = Begin(false, false);
     // An idle channel may have been closed by the server a moment ago.
     if (!status.ok() && Lost()) status = Begin(true, false);
-    return status.ok() || !Lost() ? status : Recover(status);
+    return status.ok() || !Lost() ? status : Recover();
   }
 
   arrow::Status Write(const arrow::RecordBatch& batch) override {
@@ -118,7 +115,7 @@ class ChannelPut : public PutStream {
                               "): write it again"));
       }
       if (!Lost()) return Fail(result.status());
-      if (const auto status = Recover(result.status()); !status.ok()) return Fail(status);
+      if (const auto status = Recover(); !status.ok()) return Fail(status);
       if (const auto status = SendAll(); !status.ok()) return Fail(status);
     }
   }
@@ -187,7 +184,7 @@ class ChannelPut : public PutStream {
     while (true) {
       const auto status = TrySendAll();
       if (status.ok() || !Lost()) return status;
-      ARROW_RETURN_NOT_OK(Recover(status));
+      ARROW_RETURN_NOT_OK(Recover());
     }
   }
 
@@ -263,19 +260,12 @@ class ChannelPut : public PutStream {
   }
 
   // Opens the put again, until it works, the server says no, or the time is up.
-  arrow::Status Recover(arrow::Status why) {
-    const auto deadline = Clock::now() + pool_->timeout();
-    for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
+  arrow::Status Recover() {
+    const auto reopen = [this] {
       in_frame_ = false;
-      const auto status = Begin(true, true);
-      if (status.ok()) return status;
-      // The server's own word is final; a server that cannot be reached may come back.
-      const Code code = CodeOf(status);
-      if (!Lost() || (code != Code::kUnavailable && code != Code::kDeadlineExceeded)) return status;
-      why = status;
-      if (Clock::now() + pause >= deadline) return why;
-      std::this_thread::sleep_for(pause);
-    }
+      return Begin(true, true);
+    };
+    return ReopenUntil(pool_->timeout(), reopen, [this] { return Lost(); });
   }
 
   arrow::Status Fail(const arrow::Status& status) {

@@ -216,9 +216,6 @@ class AttemptWriterImpl : public AttemptWriter {
     return failure_;
   }
 
-  proto::PutResult Progress() const override {
-    return {batches_, store_.rows(), store_.bytes(), crc32c_};
-  }
   int64_t messages() const override { return static_cast<int64_t>(store_.messages().size()); }
 
   arrow::Result<proto::PutResult> Finish(const std::optional<proto::PutEnd>& end) override {

@@ -83,8 +83,6 @@ class AttemptWriter {
   // that is no valid message of this schema. `crc32c` is the batch checksum computed over it,
   // `expected_crc32c` the sender's.
   virtual arrow::Status AppendReserved(uint32_t crc32c, uint32_t expected_crc32c) = 0;
-  // What has been appended so far; `bytes` and `crc32c` too.
-  virtual proto::PutResult Progress() const = 0;
   // Messages appended so far, dictionaries included.
   virtual int64_t messages() const = 0;
   // Stages the attempt, durably where there is a data directory. `end`, when given, must agree
