@@ -270,7 +270,8 @@ class BatchReader(Iterator[dict[str, Value]]):
         handed out a second time and ``dropped_rows`` not at all, so that all shards are equal
         (``uneven``). Under ``policy="dynamic"`` no reader has rows of its own; there ``splits`` is
         how many pieces the feed has, ``completed_splits`` how many this reader read in all epochs,
-        and ``lost_leases`` how often it had to join its group again.
+        ``reported_splits`` how many of these the server knows to be done, and ``lost_leases`` how
+        often it had to join its group again.
         """
         return self._reader.stats()
 

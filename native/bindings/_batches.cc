@@ -288,6 +288,7 @@ class PyReader {
     out["dropped_rows"] = stats.dropped_rows;
     out["splits"] = stats.splits;
     out["completed_splits"] = stats.completed_splits;
+    out["reported_splits"] = stats.reported_splits;
     out["lost_leases"] = stats.lost_leases;
     return out;
   }

@@ -37,6 +37,16 @@ def wait_until(condition, timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def reported(reader: ReaderProcess, splits: int) -> None:
+    """Waits until the server knows that the reader is done with so many splits."""
+
+    def known() -> bool:
+        assert reader.take(0) == []
+        return reader.stats["reported_splits"] == splits
+
+    wait_until(known)
+
+
 @pytest.fixture
 def bridge():
     with flightbridge.Server(memory_limit="512MiB") as server:
@@ -92,6 +102,7 @@ def test_a_stopped_consumer_is_fenced_and_its_share_given_to_others(bridge, tmp_
         ReaderProcess(bridge.uri, tmp_path / "b", **DYNAMIC) as other,
     ):
         before = stopped.take(7)  # three splits, and half of another
+        reported(stopped, 3)
         stopped.signal(signal.SIGSTOP)
         taken = other.rest()  # ends only when every split has been read
         stopped.signal(signal.SIGCONT)
@@ -101,9 +112,8 @@ def test_a_stopped_consumer_is_fenced_and_its_share_given_to_others(bridge, tmp_
         assert after == []
         assert stopped.stats["lost_leases"] == 1
         assert sorted(set(taken)) == sorted(taken)
-        # Read again is at most what it had handed out and not reported: a batch, and its splits.
-        again = set(taken) & set(before)
-        assert len(again) <= 200
+        # Read again is what it had handed out and not reported.
+        assert len(set(taken) & set(before)) == 50
         stopped.close()
         other.close()
 
@@ -136,11 +146,12 @@ def test_the_share_of_a_killed_consumer_is_read_by_others(bridge, tmp_path):
         ReaderProcess(bridge.uri, tmp_path / "a", **DYNAMIC) as killed,
         ReaderProcess(bridge.uri, tmp_path / "b", **DYNAMIC) as other,
     ):
-        before = killed.take(31)
+        before = killed.take(31)  # the fifteenth split, and half of another
+        reported(killed, 15)
         killed.kill()
         taken = other.rest()
         assert set(before) | set(taken) == set(range(ROWS))
-        assert len(set(before) & set(taken)) <= 200
+        assert len(set(before) & set(taken)) == 50
         other.close()
 
 

@@ -203,7 +203,9 @@ proto::Position Reader::position() const {
 ReaderStats Reader::stats() const {
   if (leased()) {
     const std::lock_guard lock(mutex_);
-    return lease_stats_;
+    ReaderStats stats = lease_stats_;
+    if (pipeline_ != nullptr) stats.reported_splits += pipeline_->leases()->reported();
+    return stats;
   }
   return {.feed_rows = rows_->rows(),
           .own_rows = shard_->own_rows(),

@@ -37,6 +37,7 @@ struct ReaderStats {
   // Under DYNAMIC, where no reader has rows of its own.
   int64_t splits = 0;            // of the feed
   int64_t completed_splits = 0;  // by this reader, in all epochs
+  int64_t reported_splits = 0;   // of them: known to the server as done
   int64_t lost_leases = 0;       // how often the group had to be joined again
 };
 

@@ -167,6 +167,7 @@ arrow::Status Reader::Rejoin() {
   source_ = std::move(source);
   feed_ = std::move(info);
   ++lease_stats_.lost_leases;
+  lease_stats_.reported_splits += pipeline_->leases()->reported();
   old = std::exchange(pipeline_, MakePipeline(JoinKind::kAgain));
   old->Cancel();
   return arrow::Status::OK();

@@ -95,6 +95,11 @@ bool SplitLeases::fenced() const {
   return fenced_;
 }
 
+int64_t SplitLeases::reported() const {
+  const std::lock_guard lock(mutex_);
+  return reported_;
+}
+
 void SplitLeases::HandOut(const std::vector<int64_t>& finished,
                           std::optional<proto::SplitCursor> current) {
   const std::lock_guard lock(mutex_);
@@ -366,6 +371,7 @@ arrow::Status SplitLeases::Report() {
   ARROW_RETURN_NOT_OK(Call("ReleaseSplits", request.Encode()).status());
   const std::lock_guard lock(mutex_);
   for (const int64_t split : request.done) held_.erase(split);
+  reported_ += static_cast<int64_t>(request.done.size());
   completed_.erase(completed_.begin(), completed_.begin() + request.done.size());
   poll_ = kFirstPoll;
   ask_at_ = Clock::now();  // it may have been the last of the epoch

@@ -75,6 +75,8 @@ class SplitLeases : public UnitSource {
   arrow::Status WaitUntilHeld();
   // The lease is lost: whatever was not handed out must be dropped, and the group joined anew.
   bool fenced() const;
+  // How many splits the server knows to be done, of those that this incarnation completed.
+  int64_t reported() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -120,6 +122,7 @@ class SplitLeases : public UnitSource {
   std::chrono::milliseconds poll_{20};  // pause after an answer without splits
   Clock::time_point renew_at_;
   std::chrono::nanoseconds held_until_{0};  // of the clock that goes on while the machine sleeps
+  int64_t reported_ = 0;
   bool finished_ = false;
   bool cancelled_ = false;
   bool fenced_ = false;

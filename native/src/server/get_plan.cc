@@ -62,12 +62,8 @@ arrow::Result<PlannedRange> ResolveRange(const feed::Snapshot& snapshot,
   return PlannedRange{std::move(partition), range.row_begin, end};
 }
 
-}  // namespace
-
-arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& caller,
-                               std::string_view bytes) {
-  ARROW_ASSIGN_OR_RAISE(const proto::GetTicket ticket, ParseTicket(bytes));
-  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, ticket.feed));
+// As the feed is here and now.
+arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket& ticket) {
   GetPlan plan;
   ARROW_ASSIGN_OR_RAISE(plan.snapshot, store.Find(ticket.feed));
   const feed::Snapshot& snapshot = *plan.snapshot;
@@ -93,6 +89,19 @@ arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& calle
     ARROW_ASSIGN_OR_RAISE(plan.ranges.emplace_back(), ResolveRange(snapshot, range));
   }
   return plan;
+}
+
+}  // namespace
+
+arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view bytes) {
+  ARROW_ASSIGN_OR_RAISE(const proto::GetTicket ticket, ParseTicket(bytes));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, ticket.feed));
+  auto plan = Plan(*state->store, ticket);
+  const Code code = CodeOf(plan.status());
+  const bool outdated = code == Code::kFailedPrecondition || code == Code::kNotFound;
+  if (!outdated || state->store->JobsInDoubt(ticket.feed).empty()) return plan;
+  ARROW_RETURN_NOT_OK(state->peers->Resolve(ticket.feed));
+  return Plan(*state->store, ticket);
 }
 
 }  // namespace flightbridge::server

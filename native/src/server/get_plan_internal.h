@@ -11,6 +11,7 @@
 
 #include "feed/feed_store.h"
 #include "server/auth.h"
+#include "server/service_state_internal.h"
 
 namespace flightbridge::server {
 
@@ -32,8 +33,8 @@ struct GetPlan {
 
 // INVALID_ARGUMENT for bytes that are no GetTicket and for ranges outside the partition, NOT_FOUND
 // for a feed, partition or column that is not there, FAILED_PRECONDITION for a replaced feed,
-// PERMISSION_DENIED without the scope read on the feed.
-arrow::Result<GetPlan> PlanGet(const feed::FeedStore& store, const Caller& caller,
-                               std::string_view ticket);
+// PERMISSION_DENIED without the scope read on the feed. Where the ticket may be of a commit that
+// only the feed's home server knows, asks it.
+arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view ticket);
 
 }  // namespace flightbridge::server

@@ -158,19 +158,8 @@ class GetStream final : public arrow::flight::FlightDataStream {
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> OpenGetStream(
     std::shared_ptr<ServiceState> state, const Caller& caller, std::string_view ticket) {
   ARROW_ASSIGN_OR_RAISE(StreamSlot slot, StreamSlot::Take(state.get()));
-  auto plan = PlanGet(*state->store, caller, ticket);
-  // A ticket of a commit that this server has not been told of: its home knows.
-  const Code code = CodeOf(plan.status());
-  if (code == Code::kFailedPrecondition || code == Code::kNotFound) {
-    const auto parsed = proto::Parse<proto::GetTicket>(ticket);
-    if (parsed.has_value() && !parsed->feed.empty() &&
-        !state->store->JobsInDoubt(parsed->feed).empty()) {
-      ARROW_RETURN_NOT_OK(state->peers->Resolve(parsed->feed));
-      plan = PlanGet(*state->store, caller, ticket);
-    }
-  }
-  ARROW_RETURN_NOT_OK(plan.status());
-  return std::make_unique<GetStream>(std::move(state), std::move(slot), *std::move(plan));
+  ARROW_ASSIGN_OR_RAISE(auto plan, PlanGet(state.get(), caller, ticket));
+  return std::make_unique<GetStream>(std::move(state), std::move(slot), std::move(plan));
 }
 
 }  // namespace flightbridge::server
