@@ -139,6 +139,12 @@ arrow::Status Socket::Wait(short events, short* ready, Timeout timeout) {
   }
 }
 
+void Socket::WakeAt(int bytes) {
+  if (bytes == wake_at_) return;
+  wake_at_ = bytes;
+  setsockopt(fd_.get(), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
 arrow::Status Socket::Receive(void* to, int64_t bytes,
                               const std::function<void(int64_t)>* on_bytes) {
   auto* at = static_cast<uint8_t*>(to);
@@ -170,11 +176,14 @@ arrow::Status Socket::Receive(void* to, int64_t bytes,
       return Lost("receiving", 0);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       short ready = 0;
-      ARROW_RETURN_NOT_OK(Wait(POLLIN, &ready, timeout_));
+      WakeAt(static_cast<int>(std::min(left, kPartBytes)));
+      const auto status = Wait(POLLIN, &ready, timeout_);
+      ARROW_RETURN_NOT_OK(status);
     } else if (errno != EINTR) {
       return Lost("receiving", errno);
     }
   }
+  WakeAt(1);
   return {};
 }
 

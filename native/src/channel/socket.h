@@ -90,10 +90,13 @@ class Socket {
 
  private:
   arrow::Status Wait(short events, short* ready, Timeout timeout);
+  // Sleeps on until so many bytes are there. Back to 1 before anything else is waited for.
+  void WakeAt(int bytes);
   arrow::Status Lost(const char* doing, int error);
 
   Fd fd_;
   Timeout timeout_;
+  int wake_at_ = 1;
   std::atomic<bool> broken_{false};
   std::atomic<bool> lost_{false};
   Fd received_fd_;

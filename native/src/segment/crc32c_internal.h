@@ -1,0 +1,28 @@
+// CRC32C (Castagnoli) in the fastest way this processor has.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace flightbridge::segment {
+
+// Works on the inverted ("raw") register: CRC32C is ~function(~crc, data, bytes).
+using CrcFunction = uint32_t (*)(uint32_t, const uint8_t*, size_t);
+
+// The fastest.
+CrcFunction RawCrc32c();
+
+// Also copies, in the same pass and past the cache, to a multiple of 64.
+using CrcCopyFunction = uint32_t (*)(uint32_t, const uint8_t*, size_t, uint8_t* to);
+// Null where this processor has no faster way than block by block.
+CrcCopyFunction RawCopyCrc32c();
+
+struct CrcImplementation {
+  const char* name;
+  CrcFunction function;
+};
+// All that run here, the fastest last.
+std::vector<CrcImplementation> CrcImplementations();
+
+}  // namespace flightbridge::segment
