@@ -82,7 +82,10 @@ arrow::Result<uint8_t*> PayloadStore::Allocate(int64_t bytes) {
     if (uint8_t* at = written_.back()->Allocate(bytes)) return at;
     written_.back()->Trim();
   }
-  const int64_t want = std::clamp(allocated_, kFirstSegmentBytes, kLargestSegmentBytes);
+  int64_t want = std::clamp(allocated_, kFirstSegmentBytes, kLargestSegmentBytes);
+  // Room for a whole number of messages like this one: what is left over and given back lies
+  // between other streams' segments, too small for the next message of any of them.
+  if (want > bytes) want -= want % RoundUp(bytes);
   ARROW_ASSIGN_OR_RAISE(auto segment, segments_->New(bytes, want, patience_));
   allocated_ += segment->capacity();
   written_.push_back(std::move(segment));
