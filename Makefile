@@ -67,7 +67,7 @@ test-native: build
 	@echo "== native tests"
 	@set -e; dir=$$(ls -td build/cp*/ | head -n 1); \
 	cmake -B $$dir -DFB_BUILD_TESTS=ON > build/native-tests.log 2>&1 \
-	  && ninja -C $$dir -j$(JOBS) fb_tests >> build/native-tests.log 2>&1 \
+	  && ninja -C $$dir -j$(JOBS) fb_tests fb_failpoints >> build/native-tests.log 2>&1 \
 	  || { tail -n 60 build/native-tests.log; exit 1; }; \
 	$$dir/native/tests/fb_tests --gtest_brief=1
 

@@ -29,8 +29,4 @@ elseif(FB_SANITIZE)
   message(FATAL_ERROR "FB_SANITIZE=${FB_SANITIZE}: use address or thread, or leave it empty")
 endif()
 
-if(FB_FAILPOINTS)
-  add_compile_definitions(FB_FAILPOINTS)
-endif()
-
 find_package(Threads REQUIRED)

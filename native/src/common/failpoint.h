@@ -1,5 +1,6 @@
-// Named places where the fault tests make the process stop, stall or fail. They cost nothing, and
-// do not exist, unless FB_FAILPOINTS is defined (the CMake option of that name).
+// Named places where the fault tests make the process stop, stall or fail. They do not exist unless
+// FB_FAILPOINTS is defined, as it is in the library that the target fb_failpoints makes (with
+// LD_PRELOAD it takes the place of the one that is installed) and in no other.
 //
 // The environment switches them when the process starts:
 //   FB_FAILPOINTS="commit.before_fsync=crash;attempt.after_journal=sleep:250;commit.before_journal=error"
