@@ -99,3 +99,11 @@ def test_bindings_see_only_public_headers_or_batch():
                 path.name,
                 header,
             )
+
+
+def test_every_thread_of_the_core_starts_without_signals():
+    started = re.compile(r"std::j?thread\s*(\w+\s*)?[({]\s*[^;)}\s]|std::async|pthread_create")
+    for path in sorted((NATIVE / "src").rglob("*.[hc]*")):
+        if path.name != "thread.h":
+            found = started.search(path.read_text())
+            assert not found, f"{path}: {found[0]}: use StartThread() of common/thread.h"

@@ -8,6 +8,7 @@
 #include <arrow/record_batch.h>
 #include <arrow/util/byte_size.h>
 
+#include "common/thread.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -54,7 +55,7 @@ Fetcher::Fetcher(ConnectFn connect, std::unique_ptr<Source> first, const proto::
     connections_.push_back(std::move(connection));
   }
   for (const auto& connection : connections_) {
-    threads_.emplace_back(&Fetcher::Work, this, connection.get());
+    threads_.push_back(StartThread(&Fetcher::Work, this, connection.get()));
   }
 }
 
@@ -133,17 +134,18 @@ std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
     });
     if (cancelled_ || failed_ || scheduled_all_) return nullptr;
   }
-  arrow::Result<std::optional<plan::Unit>> unit = source_->Next();  // a lease may have to be had
+  std::optional<plan::Unit> unit;
+  auto status = source_->Next().Value(&unit);  // a lease may have to be had
   const std::lock_guard lock(mutex_);
-  if (!unit.ok() || !*unit) {
-    source_status_ = unit.status();
+  if (!status.ok() || !unit) {
+    source_status_ = std::move(status);
     scheduled_all_ = true;
     filled_.notify_one();
     drained_.notify_all();
     return nullptr;
   }
   auto active = std::make_shared<Active>();
-  active->unit = **std::move(unit);
+  active->unit = *std::move(unit);
   units_.push_back(active);
   filled_.notify_one();
   return active;

@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "common/thread.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -14,7 +15,7 @@ Pipeline::Pipeline(std::unique_ptr<Fetcher> fetcher, SplitLeases* leases,
       leases_(leases),
       queue_(slabs),
       assembler_(fetcher_.get(), layouts, std::move(pool), &queue_, options, epoch, cursor),
-      thread_(&Pipeline::Run, this) {}
+      thread_(StartThread(&Pipeline::Run, this)) {}
 
 Pipeline::~Pipeline() {
   Cancel();

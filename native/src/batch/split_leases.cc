@@ -8,6 +8,7 @@
 #include <random>
 #include <utility>
 
+#include "common/thread.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -76,7 +77,7 @@ SplitLeases::SplitLeases(ConnectFn connect, const LeaseSettings& settings,
       ask_at_(Clock::now()),
       renew_at_(Clock::time_point::max()) {
   finished_ = settings_.epochs >= 0 && epoch_ >= settings_.epochs;
-  if (!finished_) thread_ = std::thread(&SplitLeases::Run, this);
+  if (!finished_) thread_ = StartThread(&SplitLeases::Run, this);
 }
 
 SplitLeases::~SplitLeases() {

@@ -85,12 +85,13 @@ arrow::Result<Fd> Socket::ConnectTcp(const std::string& host, int port, Timeout 
     Fd fd(socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) continue;
     if (connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0) {
-      connected = std::move(fd);
-    } else if (errno != EINPROGRESS) {
+      last = {};
+    } else if (errno == EINPROGRESS) {
+      last = FinishConnect(fd.get(), deadline);
+    } else {
       last = Error(Code::kUnavailable, std::strerror(errno));
-    } else if (last = FinishConnect(fd.get(), deadline); last.ok()) {
-      connected = std::move(fd);
     }
+    if (last.ok()) connected = std::move(fd);
   }
   freeaddrinfo(found);
   if (!connected) return WithContext(last, "connecting to the data port " + std::to_string(port));

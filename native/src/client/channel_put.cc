@@ -182,7 +182,7 @@ class ChannelPut : public PutStream {
   // much is on its way.
   arrow::Status SendAll() {
     while (true) {
-      const auto status = TrySendAll();
+      auto status = TrySendAll();
       if (status.ok() || !Lost()) return status;
       ARROW_RETURN_NOT_OK(Recover());
     }

@@ -17,6 +17,7 @@
 #include "client/empty_get.h"
 #include "client/flight_client.h"
 #include "client/get_plan.h"
+#include "common/thread.h"
 #include "feed/placement.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
@@ -221,7 +222,8 @@ class ClusterClient : public Client {
     std::vector<arrow::Status> statuses(servers_.size());
     std::vector<std::thread> threads;
     for (size_t i = 0; i < servers_.size(); ++i) {
-      if (i != home) threads.emplace_back([&statuses, &call, i] { statuses[i] = call(i); });
+      if (i == home) continue;
+      threads.push_back(StartThread([&statuses, &call, i] { statuses[i] = call(i); }));
     }
     for (std::thread& thread : threads) thread.join();
     return statuses;

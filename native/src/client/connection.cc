@@ -12,6 +12,7 @@
 #include "client/tls.h"
 #include "client/uri.h"
 #include "common/grpc_process.h"
+#include "common/thread.h"
 #include "flightbridge/error.h"
 
 // Exported by libarrow_flight, declared in none of its installed headers.
@@ -78,6 +79,7 @@ arrow::Result<std::shared_ptr<Connection>> Connection::Open(const ClientOptions&
                  "can carry: pass the token without quotes, spaces or line ends");
 
   ARROW_RETURN_NOT_OK(ClaimGrpc());
+  const SignalsBlocked blocked;  // gRPC's threads start here
   static std::once_flag once;
   std::call_once(once, flight::transport::grpc::InitializeFlightGrpcClient);
   auto connection = std::shared_ptr<Connection>(new Connection(options, endpoint));

@@ -15,6 +15,7 @@
 
 #include "client/get_plan.h"
 #include "common/handoff.h"
+#include "common/thread.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 
@@ -126,7 +127,7 @@ class FlightGet : public GetStream {
  private:
   void StartReceiver() {
     if (receiver_ != nullptr || over_) return;
-    receiver_ = std::make_unique<std::thread>([this] { ReceiveAll(); });
+    receiver_ = std::make_unique<std::thread>(StartThread([this] { ReceiveAll(); }));
   }
 
   void ReceiveAll() {

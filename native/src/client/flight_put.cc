@@ -12,6 +12,7 @@
 #include "client/put_checks.h"
 #include "client/slicing.h"
 #include "common/handoff.h"
+#include "common/thread.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 
@@ -108,7 +109,8 @@ class FlightPut : public PutStream {
     ARROW_RETURN_NOT_OK(CheckWritable());
     ARROW_RETURN_NOT_OK(CheckBatchSchema(*schema_, batch));
     ARROW_ASSIGN_OR_RAISE(const auto slices, SliceForSending(batch));
-    if (sender_ == nullptr) sender_ = std::make_unique<std::thread>([this] { SendAll(); });
+    if (sender_ == nullptr)
+      sender_ = std::make_unique<std::thread>(StartThread([this] { SendAll(); }));
     for (const auto& slice : slices) {
       ARROW_ASSIGN_OR_RAISE(const uint32_t crc, segment::BatchChecksum(*slice));
       ARROW_ASSIGN_OR_RAISE(const int64_t bytes, arrow::util::ReferencedBufferSize(*slice));

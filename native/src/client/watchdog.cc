@@ -4,6 +4,8 @@
 
 #include <arrow/flight/transport.h>
 
+#include "common/thread.h"
+
 namespace flightbridge::client {
 
 Watchdog::~Watchdog() {
@@ -29,7 +31,7 @@ Watchdog::Guard Watchdog::Arm(arrow::flight::internal::ClientDataStream* stream,
                               std::chrono::duration<double> timeout) {
   const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(timeout);
   std::lock_guard lock(mutex_);
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  if (!thread_.joinable()) thread_ = StartThread([this] { Run(); });
   const auto entry = entries_.insert(entries_.end(), Entry{stream, deadline});
   // All waits have the same length, so the thread is woken only when it had nothing to wait for.
   if (deadline < wakes_at_) changed_.notify_one();

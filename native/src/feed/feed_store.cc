@@ -3,6 +3,7 @@
 #include <set>
 
 #include "common/failpoint.h"
+#include "common/thread.h"
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
 #include "feed/placement.h"
@@ -75,7 +76,7 @@ FeedStoreImpl::~FeedStoreImpl() {
 }
 
 void FeedStoreImpl::StartSweeper() {
-  sweeper_->thread = std::thread([this] {
+  sweeper_->thread = StartThread([this] {
     const auto period = std::max<std::chrono::milliseconds>(options_.orphan_ttl / 4,
                                                             std::chrono::milliseconds(100));
     std::unique_lock lock(sweeper_->mutex);

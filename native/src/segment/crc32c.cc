@@ -197,24 +197,19 @@ FB_FOLD_TARGET uint32_t FoldAll(uint32_t crc, const uint8_t* data, size_t bytes,
     if constexpr (Copied) _mm512_stream_si512(reinterpret_cast<__m512i*>(to + at), lanes);
     return lanes;
   };
-  const auto advance = [&](size_t by) {
-    data += by;
-    bytes -= by;
-    if constexpr (Copied) to += by;
-  };
+  size_t done = 0;
   if (bytes >= 256) {
     __m512i a =
         _mm512_xor_si512(take(0), _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(crc))));
     __m512i b = take(64), c = take(128), d = take(192);
-    advance(256);
-    for (; bytes >= 256; advance(256)) {
-      a = Fold<2048>(a, take(0));
-      b = Fold<2048>(b, take(64));
-      c = Fold<2048>(c, take(128));
-      d = Fold<2048>(d, take(192));
+    for (done = 256; bytes - done >= 256; done += 256) {
+      a = Fold<2048>(a, take(done));
+      b = Fold<2048>(b, take(done + 64));
+      c = Fold<2048>(c, take(done + 128));
+      d = Fold<2048>(d, take(done + 192));
     }
     a = Fold<512>(Fold<512>(Fold<512>(a, b), c), d);
-    for (; bytes >= 64; advance(64)) a = Fold<512>(a, take(0));
+    for (; bytes - done >= 64; done += 64) a = Fold<512>(a, take(done));
     const __m128i one = _mm_xor_si128(
         _mm_xor_si128(Fold<384>(_mm512_extracti32x4_epi32(a, 0)),
                       Fold<256>(_mm512_extracti32x4_epi32(a, 1))),
@@ -224,10 +219,10 @@ FB_FOLD_TARGET uint32_t FoldAll(uint32_t crc, const uint8_t* data, size_t bytes,
     crc = RawInstruction(0, folded, sizeof(folded));
   }
   if constexpr (Copied) {
-    std::memcpy(to, data, bytes);
+    std::memcpy(to + done, data + done, bytes - done);
     _mm_sfence();  // streaming stores are not ordered with later ones, such as a lock's release
   }
-  return RawInstruction(crc, data, bytes);
+  return RawInstruction(crc, data + done, bytes - done);
 }
 
 uint32_t RawFold(uint32_t crc, const uint8_t* data, size_t bytes) {

@@ -4,12 +4,13 @@
 
 #include <arrow/util/byte_size.h>
 
+#include "common/thread.h"
 #include "server/put_streams_internal.h"
 
 namespace flightbridge::server {
 
 AppendThread::AppendThread(ServiceState* state, feed::AttemptWriter* attempt)
-    : state_(state), attempt_(attempt), thread_([this] { Run(); }) {}
+    : state_(state), attempt_(attempt), thread_(StartThread([this] { Run(); })) {}
 
 AppendThread::~AppendThread() {
   waiting_.Drop();

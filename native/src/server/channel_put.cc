@@ -138,7 +138,7 @@ class PutReceiver {
     ARROW_ASSIGN_OR_RAISE(const std::string metadata, frames_->ReceiveMetadata(header));
     const auto end = proto::Parse<proto::PutEnd>(metadata);
     if (!end) return Error(Code::kInvalidArgument, "the end record of the put cannot be parsed");
-    ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt_->Finish(*end));
+    ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt_->Finish(end));
     return frames_->Send(Kind::kResult, result.Encode());
   }
 

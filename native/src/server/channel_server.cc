@@ -15,6 +15,7 @@
 #include <random>
 #include <utility>
 
+#include "common/thread.h"
 #include "flightbridge/error.h"
 #include "server/listen_internal.h"
 #include "server/reply_internal.h"
@@ -100,7 +101,7 @@ arrow::Result<std::unique_ptr<ChannelServer>> ChannelServer::Start(
   server->context_.state = std::move(state);
   ARROW_RETURN_NOT_OK(server->Listen(host, port));
   server->advertised_port_ = advertised_port == 0 ? server->port_ : advertised_port;
-  server->acceptor_ = std::thread([raw = server.get()] { raw->Run(); });
+  server->acceptor_ = StartThread([raw = server.get()] { raw->Run(); });
   return server;
 }
 
@@ -160,7 +161,7 @@ void ChannelServer::Accept(int listener, bool local) {
   }
   Connection& connection = connections_.emplace_back();
   connection.frames = std::move(frames);
-  connection.thread = std::thread([this, &connection, peer] {
+  connection.thread = StartThread([this, &connection, peer] {
     ServeChannel(&context_, peer, connection.frames.get());
     // The peer is to see the end now, and not when the thread is reaped.
     connection.frames->socket().Break();

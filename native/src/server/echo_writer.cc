@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/thread.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::server {
@@ -25,7 +26,7 @@ arrow::Status EchoWriter::Push(std::shared_ptr<arrow::Buffer> metadata) {
   }
   waiting_bytes_ += bytes;
   waiting_.push_back(std::move(metadata));
-  if (!thread_.joinable()) thread_ = std::thread(&EchoWriter::Work, this);
+  if (!thread_.joinable()) thread_ = StartThread(&EchoWriter::Work, this);
   changed_.notify_all();
   return arrow::Status::OK();
 }

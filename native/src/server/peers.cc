@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/action.h"
+#include "common/thread.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 
@@ -27,7 +28,7 @@ struct Peers::Timer {
 
 Peers::Peers(std::shared_ptr<feed::FeedStore> store)
     : pid_(::getpid()), store_(std::move(store)), timer_(std::make_unique<Timer>()) {
-  timer_->thread = std::thread([this] { Run(); });
+  timer_->thread = StartThread([this] { Run(); });
 }
 
 Peers::~Peers() {

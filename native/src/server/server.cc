@@ -13,6 +13,7 @@
 
 #include "common/grpc_process.h"
 #include "common/malloc_tuning.h"
+#include "common/thread.h"
 #include "feed/local_registry.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
@@ -190,6 +191,7 @@ class Server::Impl {
     flight.middleware.push_back(server::AuthMiddleware(state->auth));
     impl->service_ = std::make_unique<server::FlightService>(std::move(state));
     // Init() listens and serves on threads of gRPC's. Serve() would add signal handlers of its own.
+    const SignalsBlocked blocked;
     if (const auto status = impl->service_->Init(flight); !status.ok()) {
       return Error(Code::kUnavailable, "cannot listen on ",
                    server::HostPort(options.host, options.port), ": ", status.message(),
@@ -231,7 +233,7 @@ class Server::Impl {
         std::chrono::system_clock::now() + std::max(grace, std::chrono::milliseconds(0));
     state_->SetOffer(nullptr);
     // Side by side: both refuse what is new at once, and share the time for what runs.
-    std::thread channels([&] {
+    std::thread channels = StartThread([&] {
       if (channels_ != nullptr) channels_->Stop(deadline);
     });
     arrow::Status status = service_->Shutdown(&deadline);
