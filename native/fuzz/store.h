@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <arrow/api.h>
 
@@ -26,6 +27,25 @@ inline std::shared_ptr<arrow::RecordBatch> FeedBatch() {
   const auto schema =
       arrow::schema({arrow::field("n", arrow::int64()), arrow::field("w", arrow::utf8())});
   return arrow::RecordBatch::Make(schema, 100, {*numbers.Finish(), *words.Finish()});
+}
+
+// Of a put: with a dictionary.
+inline std::shared_ptr<arrow::RecordBatch> PutBatch(int64_t first) {
+  arrow::Int64Builder numbers;
+  arrow::StringBuilder words;
+  arrow::StringDictionaryBuilder kinds;
+  for (int64_t i = first; i < first + 20; ++i) {
+    const std::string word = "w" + std::to_string(i);
+    if (!numbers.Append(i).ok() || !words.Append(word).ok() ||
+        !kinds.Append(word.substr(0, 2)).ok())
+      std::abort();
+  }
+  const std::vector<std::shared_ptr<arrow::Array>> columns = {*numbers.Finish(), *words.Finish(),
+                                                              *kinds.Finish()};
+  const auto schema =
+      arrow::schema({arrow::field("n", columns[0]->type()), arrow::field("w", columns[1]->type()),
+                     arrow::field("k", columns[2]->type())});
+  return arrow::RecordBatch::Make(schema, 20, columns);
 }
 
 // A store of its own with that feed committed in it.
