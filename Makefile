@@ -1,7 +1,8 @@
 # The commands a person needs. Each target sets up what it needs and reuses what is there.
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
-# Others: build, test-fast, test-native, test-asan, test-tsan, lint, format, wheel, bench, fuzz, clean.
+# Others: build, test-fast, test-native, test-asan, test-tsan, lint, format, wheel, bench, fuzz,
+# chaos, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint lint-fast \
-        format wheel test-wheel bench fuzz clean
+        format wheel test-wheel bench fuzz chaos clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -122,6 +123,13 @@ fuzz: $(VENV)/.installed
 	@FLIGHTBRIDGE_FUZZ_SECONDS=$(FUZZ_SECONDS) ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 \
 	  LSAN_OPTIONS=suppressions=$(CURDIR)/native/tests/lsan.supp:print_suppressions=0 \
 	  build/native-asan/native/tests/fb_tests --gtest_filter='*Fuzz.*'
+
+# Kills, stops and restarts a server under writers and readers, at random, for MINUTES. A failure names
+# its seed: make chaos SEED=N repeats that schedule (REPEAT=20: so often).
+MINUTES ?= 10
+chaos: build
+	@$(PY) -m tests.fault.chaos --jobs $(JOBS) --repeat $(or $(REPEAT),1) \
+	  $(if $(SEED),--seed $(SEED),--minutes $(MINUTES))
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built

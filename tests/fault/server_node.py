@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,12 +50,23 @@ def failpoint_library() -> Path:
     return build.parent / "failpoints/libflightbridge.so"
 
 
+def free_port() -> int:
+    """A port that no connection gets by itself while its server is away."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:  # noqa: PTH123
+        first = int(file.read().split()[0])
+    while True:
+        port = random.randrange(10_000, max(first, 12_000))
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Node:
     """One server. Settings are those of :class:`flightbridge.Server`."""
 
     def __init__(self, data_dir: Path, **settings: Any) -> None:
         self.data_dir = data_dir
-        self.port = 0
+        self.port = free_port()
         self.settings = settings
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
