@@ -63,7 +63,10 @@ arrow::Status ServeChannelGet(ChannelContext* context, const ChannelPeer& peer,
   const auto progress = frames->socket().timeout();
   frames->socket().set_timeout(kSlowReader);
   while (true) {
-    ARROW_ASSIGN_OR_RAISE(const auto payload, stream->Next());
+    const auto next = stream->Next();
+    // It was made for Flight's wire; what is said on ours is made from its code.
+    if (!next.ok()) return FromFlight(next.status());
+    const auto& payload = *next;
     if (payload.ipc_message.metadata == nullptr) break;
     Header message_header;
     std::optional<proto::GetMetadata> mark;
