@@ -159,7 +159,9 @@ arrow::Status Fetcher::FetchUnit(Connection* connection, const std::shared_ptr<A
   int64_t received_before = -1;
   for (;;) {
     arrow::Status status = Stream(connection, active, &received);
-    if (CodeOf(status) != Code::kUnavailable || received == received_before) return status;
+    if (CodeOf(status) != Code::kUnavailable) return status;
+    if (received == active->unit.rows) return {};  // only the end was lost
+    if (received == received_before) return status;
     received_before = received;
     ARROW_RETURN_NOT_OK(Reconnect(connection));
   }

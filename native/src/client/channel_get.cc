@@ -54,6 +54,8 @@ class ChannelGet : public GetStream {
       if (cancelled_) return Fail(Error(Code::kCancelled, name_, " was cancelled"));
       auto batch = Receive();
       if (!batch.ok() && Lost() && !cancelled_) {
+        over_ = cursor_.done();  // only the end was lost
+        if (over_) break;
         if (const auto status = Recover(); !status.ok()) return Fail(status);
         continue;
       }

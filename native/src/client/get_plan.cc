@@ -108,7 +108,7 @@ proto::GetTicket RowCursor::Remaining(proto::GetTicket resolved) const {
 }
 
 arrow::Status RowCursor::CheckEnd() const {
-  if (range_ == ranges_.size()) return arrow::Status::OK();
+  if (done()) return arrow::Status::OK();
   int64_t missing = ranges_[range_].row_end - row_;
   for (size_t i = range_ + 1; i < ranges_.size(); ++i)
     missing += ranges_[i].row_end - ranges_[i].row_begin;

@@ -38,6 +38,8 @@ class RowCursor {
 
   // The next batch: DATA_LOSS unless it starts where the one before ended.
   arrow::Status Advance(int64_t partition, int64_t row_begin, int64_t rows);
+  // Every row has come. A ticket for what remains would then be one for the whole feed.
+  bool done() const { return range_ == ranges_.size(); }
   // The ticket for what has not come yet, for another stream to go on with.
   proto::GetTicket Remaining(proto::GetTicket resolved) const;
   // The end of the stream: DATA_LOSS unless every row came.

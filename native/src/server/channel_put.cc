@@ -60,6 +60,9 @@ class PutReceiver {
     }
   }
 
+  // Nothing of it is to be sent again, also where the answer was lost.
+  bool staged() const { return staged_; }
+
  private:
   arrow::Status TakeRing(const Header& header) {
     ARROW_RETURN_NOT_OK(frames_->ReceiveMetadata(header).status());
@@ -139,6 +142,7 @@ class PutReceiver {
     const auto end = proto::Parse<proto::PutEnd>(metadata);
     if (!end) return Error(Code::kInvalidArgument, "the end record of the put cannot be parsed");
     ARROW_ASSIGN_OR_RAISE(const proto::PutResult result, attempt_->Finish(end));
+    staged_ = true;
     return frames_->Send(Kind::kResult, result.Encode());
   }
 
@@ -149,6 +153,7 @@ class PutReceiver {
   feed::AttemptWriter* const attempt_;
   std::unique_ptr<channel::Ring> ring_;
   int64_t unacked_bytes_ = 0;
+  bool staged_ = false;
 };
 
 }  // namespace
@@ -181,8 +186,11 @@ arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
   }
   ready.next_sequence = static_cast<uint64_t>(attempt->messages());
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kReady, ready.Encode()));
-  const arrow::Status status = PutReceiver(context->state.get(), peer, frames, attempt.get()).Run();
-  if (!status.ok() && frames->socket().lost()) claim.Park(std::move(attempt));
+  PutReceiver receiver(context->state.get(), peer, frames, attempt.get());
+  const arrow::Status status = receiver.Run();
+  if (!status.ok() && frames->socket().lost() && !receiver.staged()) {
+    claim.Park(std::move(attempt));
+  }
   return status;
 }
 
