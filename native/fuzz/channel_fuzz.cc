@@ -29,7 +29,6 @@ namespace {
 
 enum Connect : uint8_t { kOverTcp = 1, kUngreeted = 2 };
 constexpr int64_t kRingBytes = 64 << 10;
-constexpr std::chrono::milliseconds kStuck{120'000};
 const proto::PutCommand kPutCommand{"put", "job", 0, 1};
 
 int64_t puts_committed = 0;  // a target that is refused everything finds nothing

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -19,6 +20,9 @@
 #include "segment/ipc_message.h"
 
 namespace flightbridge::fuzz {
+
+// No wait lasts as long unless something hangs.
+constexpr std::chrono::milliseconds kStuck{120'000};
 
 enum How : uint8_t {
   kHonestSizes = 1,   // the header says how long metadata and body are

@@ -30,11 +30,11 @@ inline std::shared_ptr<arrow::RecordBatch> FeedBatch() {
 }
 
 // Of a put: with a dictionary.
-inline std::shared_ptr<arrow::RecordBatch> PutBatch(int64_t first) {
+inline std::shared_ptr<arrow::RecordBatch> PutBatch(int64_t first, int64_t rows = 20) {
   arrow::Int64Builder numbers;
   arrow::StringBuilder words;
   arrow::StringDictionaryBuilder kinds;
-  for (int64_t i = first; i < first + 20; ++i) {
+  for (int64_t i = first; i < first + rows; ++i) {
     const std::string word = "w" + std::to_string(i);
     if (!numbers.Append(i).ok() || !words.Append(word).ok() ||
         !kinds.Append(word.substr(0, 2)).ok())
@@ -45,7 +45,7 @@ inline std::shared_ptr<arrow::RecordBatch> PutBatch(int64_t first) {
   const auto schema =
       arrow::schema({arrow::field("n", columns[0]->type()), arrow::field("w", columns[1]->type()),
                      arrow::field("k", columns[2]->type())});
-  return arrow::RecordBatch::Make(schema, 20, columns);
+  return arrow::RecordBatch::Make(schema, rows, columns);
 }
 
 // A store of its own with that feed committed in it.

@@ -5,6 +5,9 @@
 #define FB_FUZZ_ENTRY FuzzChannel
 #include "../fuzz/channel_fuzz.cc"
 #undef FB_FUZZ_ENTRY
+#define FB_FUZZ_ENTRY FuzzChannelAnswers
+#include "../fuzz/channel_answers_fuzz.cc"
+#undef FB_FUZZ_ENTRY
 
 #include <arrow/ipc/writer.h>
 
@@ -22,9 +25,10 @@ std::string SchemaBytes() {
   return (*arrow::ipc::SerializeSchema(*fuzz::PutBatch(0)->schema()))->ToString();
 }
 
-ScriptedFrame PutFrame(bool resume) {
+ScriptedFrame PutFrame(bool resume, int64_t attempt = 1) {
   proto::ChannelPut put;
   put.command = fuzz::kPutCommand;
+  put.command->attempt = attempt;
   put.schema = SchemaBytes();
   put.resume = resume;
   return Frame(Kind::kPut, put.Encode());
@@ -59,14 +63,19 @@ std::string Seed(uint8_t connect, const Script& frames) {
   return std::string(1, static_cast<char>(connect)) + fuzz::Encode(frames);
 }
 
-Script InRing(Script messages) {
+Script AtPlaces(Script messages) {
   int64_t place = 0;
   for (ScriptedFrame& frame : messages) {
     frame.header.flags = channel::kInRing;
     frame.header.place = place;
     place += segment::RoundUp(static_cast<int64_t>(frame.body.size()));
   }
-  return Script{Frame(Kind::kRing, "", 0, fuzz::kHonestSizes | fuzz::kWithDescriptor)} + messages;
+  return messages;
+}
+
+Script InRing(const Script& messages) {
+  return Script{Frame(Kind::kRing, "", 0, fuzz::kHonestSizes | fuzz::kWithDescriptor)} +
+         AtPlaces(messages);
 }
 
 Script GetScript(bool mapped) {
@@ -94,17 +103,81 @@ TEST(ChannelFuzz, WhatClientsSend) {
       Seed(0, put + part + given_up),
       Seed(0, GetScript(false) + put + messages + end + GetScript(true)),
       Seed(0, GetScript(true) + releases + GetScript(true) + releases),
+      // A second put in the ring of the first.
+      Seed(0, Script{PutFrame(false, 2)} + InRing(messages) + end + put + AtPlaces(messages) + end),
       Seed(fuzz::kOverTcp, GetScript(false)),
       Seed(fuzz::kUngreeted, put + messages + end),
   };
   // Without mutation every one of them but those that give up is a whole put or none.
-  for (const size_t whole : {0, 1, 2, 3, 4, 5, 7}) {
+  for (const size_t whole : {0, 1, 2, 3, 4, 5, 7, 9}) {
     const int64_t before = fuzz::puts_committed;
     FuzzChannel(reinterpret_cast<const uint8_t*>(seeds[whole].data()), seeds[whole].size());
     EXPECT_EQ(fuzz::puts_committed, before + 1) << "seed " << whole;
   }
-  testing::RunMutations(&FuzzChannel, seeds, 3'000);
-  EXPECT_GT(fuzz::puts_committed, 50);
+  testing::RunMutations(&FuzzChannel, seeds, 2'000);
+  EXPECT_GT(fuzz::puts_committed, 40);
+}
+
+// A frame that waits for one of the client's.
+ScriptedFrame Answer(Kind kind, std::string metadata) {
+  return Frame(kind, std::move(metadata), 0, fuzz::kHonestSizes | fuzz::kInTurn);
+}
+
+Script AnswersToPut(bool mapped) {
+  Script script = {Answer(Kind::kWelcome, ""), Answer(Kind::kReady, "")};
+  if (mapped) script.push_back(Answer(Kind::kAck, ""));  // its ring
+  proto::PutResult result{.batches = 2, .rows = 2 * fuzz::RowsOfPut(mapped)};
+  // The second batch has the same dictionary, which is not sent again.
+  const auto batch = fuzz::PutBatch(0, fuzz::RowsOfPut(mapped));
+  const uint32_t crc = *segment::BatchChecksum(*batch);
+  result.crc32c = segment::ChainChecksum(segment::ChainChecksum(0, crc), crc);
+  for (uint64_t next = 1; next <= 3; ++next) {
+    script.push_back(Answer(Kind::kAck, proto::ChannelAck{next}.Encode()));
+  }
+  script.push_back(Answer(Kind::kResult, result.Encode()));
+  return script;
+}
+
+Script AnswersToGet(bool mapped) {
+  Script script = {Answer(Kind::kWelcome, ""), Answer(Kind::kSchema, SchemaBytes())};
+  int64_t row = 0;
+  int64_t place = 0;
+  for (ScriptedFrame& frame : Messages()) {
+    if (frame.header.sequence % 2 == 1) {  // behind its dictionary
+      frame.header.partition = 0;
+      frame.header.row_begin = frame.header.first_row = row;
+      frame.header.rows = 20;
+      row += 20;
+    }
+    if (mapped) {
+      frame.header.flags = channel::kInSegment;
+      if (script.size() == 2) {
+        frame.header.flags |= channel::kWithChunk;
+        frame.how |= fuzz::kWithDescriptor;
+      }
+      frame.header.place = place;
+      place += segment::RoundUp(static_cast<int64_t>(frame.body.size()));
+    }
+    script.push_back(std::move(frame));
+  }
+  script.push_back(Frame(Kind::kEnd, ""));
+  return script;
+}
+
+TEST(ChannelFuzz, WhatServersAnswer) {
+  Script lost = AnswersToGet(false);
+  lost.resize(lost.size() - 2);
+  const std::vector<std::string> seeds = {
+      Seed(fuzz::kByTcp, AnswersToPut(false)),
+      Seed(0, AnswersToPut(true)),
+      Seed(fuzz::kByTcp | fuzz::kGetting, AnswersToGet(false)),
+      Seed(fuzz::kGetting, AnswersToGet(true)),
+      Seed(fuzz::kGetting, AnswersToGet(false)),
+      Seed(fuzz::kByTcp | fuzz::kGetting, lost),
+  };
+  testing::RunMutations(&FuzzChannelAnswers, seeds, 400);
+  EXPECT_GT(fuzz::puts_finished, 4);
+  EXPECT_GT(fuzz::gets_finished, 15);
 }
 
 }  // namespace

@@ -197,6 +197,30 @@ TEST(Recovery, DamagedHeaderTakesItsFeedAloneAndCanBeDropped) {
   EXPECT_EQ(RowsOf(*store->Find("bad").ValueOrDie()), Range(3, 7));
 }
 
+// As after a write that a disk lost: what lay there before is whole, and of the same shape.
+TEST(Recovery, AWholeRecordOfAnotherAttemptIsNotServed) {
+  TempDir dir;
+  TestStore store(64 << 20, dir.path());
+  const auto batch = [](const char* json) { return testing::FromJson(arrow::int64(), json); };
+  store.Write("before", {Batches{batch("[1, 2, 3]")}});
+  store.Write("f", {Batches{batch("[4, 5, 6]")}});
+  const auto from = store->Find("before").ValueOrDie()->partitions[0]->segments.at(0);
+  const auto to = store->Find("f").ValueOrDie()->partitions[0]->segments.at(0);
+  ASSERT_EQ(from.chunk, to.chunk);
+  ASSERT_EQ(from.used, to.used);
+  store.Close();
+  const std::string path = dir.path() + "/segments/00000001.seg";
+  std::string bytes = ReadFile(path);
+  bytes.replace(static_cast<size_t>(to.offset), static_cast<size_t>(to.used), bytes,
+                static_cast<size_t>(from.offset), static_cast<size_t>(from.used));
+  WriteFile(path, bytes);
+  store.Reopen();
+  const auto status = store->Find("f").status();
+  EXPECT_EQ(CodeOf(status), Code::kDataLoss);
+  EXPECT_NE(status.message().find("feed 'f', partition 0"), std::string::npos) << status;
+  EXPECT_EQ(RowsOf(*store->Find("before").ValueOrDie()), Range(1, 4));
+}
+
 // The journal cut at every byte of its last record: the decision is not there, all before it is.
 TEST(Recovery, TornTailAtEveryOffset) {
   TempDir dir;

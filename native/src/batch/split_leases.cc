@@ -105,7 +105,7 @@ void SplitLeases::HandOut(const std::vector<int64_t>& finished,
                           std::optional<proto::SplitCursor> current) {
   const std::lock_guard lock(mutex_);
   handed_out_.insert(handed_out_.end(), finished.begin(), finished.end());
-  current_ = std::move(current);
+  current_ = current;
 }
 
 void SplitLeases::Confirm() {

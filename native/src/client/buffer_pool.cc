@@ -13,12 +13,13 @@ namespace flightbridge::client {
 namespace {
 
 constexpr int64_t kSmallest = 4096;
+constexpr int64_t kLargest = int64_t{1} << 48;
 
 // Four sizes for each power of two: at most a quarter is wasted, and sizes that differ a little
 // share their buffers.
 int64_t SizeClass(int64_t bytes) {
   if (bytes <= kSmallest) return kSmallest;
-  const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes - 1))) / 4;
+  const int64_t step = int64_t{1} << (std::bit_width(static_cast<uint64_t>(bytes - 1)) - 3);
   return (bytes + step - 1) / step * step;
 }
 
@@ -83,6 +84,9 @@ class BufferPool::Shelf {
 BufferPool::BufferPool(int64_t max_idle_bytes) : shelf_(std::make_shared<Shelf>(max_idle_bytes)) {}
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> BufferPool::Get(int64_t bytes) {
+  // More than any machine has; its size class could be more than an int64.
+  if (bytes < 0 || bytes > kLargest)
+    return arrow::Status::OutOfMemory("a body of ", bytes, " bytes");
   const int64_t size = SizeClass(bytes);
   ARROW_ASSIGN_OR_RAISE(uint8_t* const data, shelf_->Take(size));
   return std::make_shared<Shelf::Lent>(shelf_, data, bytes, size);

@@ -7,6 +7,7 @@
 #include "feed/schema_rules.h"
 #include "feed/span.h"
 #include "feed/stored_record.h"
+#include "segment/checksum.h"
 
 namespace flightbridge::feed {
 namespace {
@@ -22,6 +23,7 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
   auto partition = std::make_shared<Partition>(hollow);
   int64_t rows = 0;
   int64_t batches = 0;
+  uint32_t crc32c = 0;
   for (const segment::SegmentRef& ref : hollow.segments) {
     ARROW_ASSIGN_OR_RAISE(const auto segment, segments.Reopen(ref));
     held->push_back(segment);
@@ -31,7 +33,10 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
           ReadStored(*segment, offset, static_cast<int64_t>(partition->messages.size()), &offset));
       if (message.row_begin != rows) return Inconsistent("header counts other rows");
       rows += message.rows;
-      batches += message.is_dictionary ? 0 : 1;
+      if (!message.is_dictionary) {
+        batches += 1;
+        crc32c = segment::ChainChecksum(crc32c, message.crc32c);
+      }
       partition->messages.push_back(std::move(message));
     }
     segment->Unmap();  // the headers were read, and the rest is for the readers
@@ -39,6 +44,12 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
   if (rows != hollow.rows || batches != hollow.batches) {
     return Error(Code::kDataLoss, "the journal counts ", hollow.rows, " rows in ", hollow.batches,
                  " batches, the segments hold ", rows, " in ", batches);
+  }
+  // Each record is whole, but they may be those of an attempt that lay there before: a disk can
+  // lose a write without a word.
+  if (crc32c != hollow.crc32c) {
+    return Error(Code::kDataLoss, "the journal has checksum ", hollow.crc32c,
+                 ", the batches in the segments have ", crc32c);
   }
   partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
   return partition;

@@ -96,9 +96,10 @@ class SegmentStoreImpl : public SegmentStore {
       at = chunks_.insert(chunks_.end(), std::move(chunk));
     }
     const std::shared_ptr<Chunk> chunk = *at;
-    const int64_t capacity = RoundUp(ref.used, PageBytes());
-    if (ref.offset < 0 || ref.offset % PageBytes() != 0 || ref.used < 0 ||
-        ref.offset > chunk->size() || capacity > chunk->size() - ref.offset) {
+    const int64_t room = chunk->size() - ref.offset;
+    const int64_t capacity = ref.used > room ? 0 : RoundUp(ref.used, PageBytes());
+    if (ref.offset < 0 || ref.offset % PageBytes() != 0 || ref.used < 0 || ref.used > room ||
+        capacity > room) {
       return Error(Code::kDataLoss, "segment file '", chunk->path(), "' has ", chunk->size(),
                    " bytes and should hold ", ref.used, " at offset ", ref.offset);
     }
