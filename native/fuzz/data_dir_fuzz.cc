@@ -81,7 +81,11 @@ class Original {
 
  private:
   Original() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "fb-fuzz-XXXXXX").string();
+    // In memory where there is such a place: every run writes and syncs.
+    const bool shared_memory = std::filesystem::exists("/dev/shm");
+    std::string pattern =
+        (shared_memory ? "/dev/shm" : std::filesystem::temp_directory_path().string()) +
+        "/fb-fuzz-XXXXXX";
     directory = mkdtemp(pattern.data());
     {
       auto store = *feed::FeedStore::Open(OptionsFor(directory));

@@ -2,8 +2,10 @@
 // once or the caller is told, and the server goes on.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 
 #include <arrow/array.h>
@@ -206,6 +208,37 @@ TEST_F(Channel, WhatIsMappedStaysAsItIsWhenItsGetIsDropped) {
     ASSERT_TRUE(client->DropFeed("f", false).ok());
   }
   EXPECT_TRUE(held->Equals(*Batch(0, held->num_rows())));
+}
+
+// Where in this process, which is client and server, rings are mapped.
+std::set<std::string> MappedRings() {
+  std::ifstream maps("/proc/self/maps");
+  std::set<std::string> places;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("flightbridge-ring") != std::string::npos) {
+      places.insert(line.substr(0, line.find(' ')));
+    }
+  }
+  return places;
+}
+
+TEST_F(Channel, ARingIsMappedOnceForAllPutsOfItsConnection) {
+  server_ = Value(Server::Start(ServerOptions()));
+  ClientOptions options;
+  options.uri = server_->uri();
+  options.transport = "mapped";
+  const auto client = Value(Client::Connect(options));
+  const auto put = [&](const std::string& job) {
+    const auto ref = Value(Put(*client, 20, job));
+    Value(client->CommitWrite("f", job, {ref}));
+    EXPECT_EQ(Value(CountInOrder(*client)), 40'000);
+  };
+  const size_t others = MappedRings().size();  // of other tests
+  put("first");
+  const auto rings = MappedRings();
+  EXPECT_EQ(rings.size(), others + 2) << "one on each side";
+  put("second");
+  EXPECT_EQ(MappedRings(), rings);
 }
 
 // ---- strangers -----------------------------------------------------------------------------

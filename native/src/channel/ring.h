@@ -1,5 +1,6 @@
 // Memory that a writer shares with the server on its own machine: it copies the bodies of its
-// messages into it, and only their headers travel.
+// messages into it, and only their headers travel. Both sides keep their mapping for as long as the
+// connection lives: making a fresh one costs a page fault for every page of it.
 #pragma once
 
 #include <cstdint>

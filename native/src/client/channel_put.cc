@@ -168,11 +168,10 @@ class ChannelPut : public PutStream {
   // it they go over the socket.
   arrow::Status ShareRing() {
     ring_ = RingSpace(kRingBytes);
-    if (channel_->ring == nullptr) {
-      auto made = channel::Ring::Create(kRingBytes);
-      if (!made.ok()) return arrow::Status::OK();
-      channel_->ring = *std::move(made);
-    }
+    if (channel_->ring != nullptr) return arrow::Status::OK();  // an earlier put shared it
+    auto made = channel::Ring::Create(kRingBytes);
+    if (!made.ok()) return arrow::Status::OK();
+    channel_->ring = *std::move(made);
     Header header;
     header.kind = static_cast<uint16_t>(Kind::kRing);
     return channel_->frames.SendFd(header, channel_->ring->fd());

@@ -41,8 +41,13 @@ arrow::Result<std::shared_ptr<arrow::Schema>> ParseSchema(const std::string& byt
 class PutReceiver {
  public:
   PutReceiver(ServiceState* state, const ChannelPeer& peer, channel::Frames* frames,
-              feed::AttemptWriter* attempt)
-      : state_(state), open_(&state->open_puts), peer_(peer), frames_(frames), attempt_(attempt) {}
+              feed::AttemptWriter* attempt, std::unique_ptr<channel::Ring>* ring)
+      : state_(state),
+        open_(&state->open_puts),
+        peer_(peer),
+        frames_(frames),
+        attempt_(attempt),
+        ring_(*ring) {}
 
   // Up to the result; OK also where the writer gave up.
   arrow::Status Run() {
@@ -151,7 +156,7 @@ class PutReceiver {
   const ChannelPeer& peer_;
   channel::Frames* const frames_;
   feed::AttemptWriter* const attempt_;
-  std::unique_ptr<channel::Ring> ring_;
+  std::unique_ptr<channel::Ring>& ring_;  // the connection's
   int64_t unacked_bytes_ = 0;
   bool staged_ = false;
 };
@@ -159,7 +164,8 @@ class PutReceiver {
 }  // namespace
 
 arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
-                              const Header& header, channel::Frames* frames) {
+                              const Header& header, channel::Frames* frames,
+                              std::unique_ptr<channel::Ring>* ring) {
   ARROW_ASSIGN_OR_RAISE(const std::string metadata, frames->ReceiveMetadata(header));
   const auto put = proto::Parse<proto::ChannelPut>(metadata);
   if (!put || !put->command) {
@@ -186,7 +192,7 @@ arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
   }
   ready.next_sequence = static_cast<uint64_t>(attempt->messages());
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kReady, ready.Encode()));
-  PutReceiver receiver(context->state.get(), peer, frames, attempt.get());
+  PutReceiver receiver(context->state.get(), peer, frames, attempt.get(), ring);
   const arrow::Status status = receiver.Run();
   if (!status.ok() && frames->socket().lost() && !receiver.staged()) {
     claim.Park(std::move(attempt));

@@ -49,16 +49,17 @@ arrow::Result<Caller> Greet(ChannelContext* context, channel::Frames* frames) {
 }
 
 arrow::Status ServeRequest(ChannelContext* context, const ChannelPeer& peer, const Header& header,
-                           channel::Frames* frames, Loans* loans) {
+                           channel::Frames* frames, ChannelHoldings* held) {
   switch (header.what()) {
-    case Kind::kPut: return ServeChannelPut(context, peer, header, frames);
-    case Kind::kGet: return ServeChannelGet(context, peer, header, frames, loans);
+    case Kind::kPut: return ServeChannelPut(context, peer, header, frames, &held->ring);
+    case Kind::kGet: return ServeChannelGet(context, peer, header, frames, &held->loans);
     default: return channel::Unexpected(header, "a request");
   }
 }
 
 arrow::Status ServeRequests(ChannelContext* context, ChannelPeer peer, channel::Frames* frames,
-                            Loans* loans) {
+                            ChannelHoldings* held) {
+  Loans* const loans = &held->loans;
   ARROW_ASSIGN_OR_RAISE(peer.caller, Greet(context, frames));
   frames->socket().set_timeout(kProgress);
   bool served_one = false;
@@ -81,7 +82,7 @@ arrow::Status ServeRequests(ChannelContext* context, ChannelPeer peer, channel::
     }
     served_one = true;
     if (!context->Begin()) return Error(Code::kUnavailable, "the server is stopping");
-    const arrow::Status served = ServeRequest(context, peer, header, frames, loans);
+    const arrow::Status served = ServeRequest(context, peer, header, frames, held);
     context->End();
     ARROW_RETURN_NOT_OK(served);
   }
@@ -107,8 +108,8 @@ void ChannelContext::Drain(std::chrono::system_clock::time_point deadline) {
 }
 
 void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Frames* frames) {
-  Loans loans;
-  const arrow::Status status = ServeRequests(context, peer, frames, &loans);
+  ChannelHoldings held;
+  const arrow::Status status = ServeRequests(context, peer, frames, &held);
   if (!status.ok() && !frames->socket().lost()) {
     frames->socket().set_timeout(kDrain);
     if (frames->SendError(Reply(status)).ok()) {
@@ -118,7 +119,7 @@ void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Fra
     }
   }
   // However the session ended: what the client still maps is not used again before its end.
-  if (!loans.empty()) frames->socket().Drain(kNoTimeout);
+  if (!held.loans.empty()) frames->socket().Drain(kNoTimeout);
 }
 
 }  // namespace flightbridge::server

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "channel/frames.h"
+#include "channel/ring.h"
 #include "server/channel_keys_internal.h"
 #include "server/loans_internal.h"
 #include "server/put_sessions_internal.h"
@@ -40,13 +41,20 @@ struct ChannelPeer {
   Caller caller = Caller::Trusted();  // whom the key was issued to
 };
 
+// What one connection keeps from one request to the next.
+struct ChannelHoldings {
+  Loans loans;
+  std::unique_ptr<channel::Ring> ring;  // of a writer on this machine, mapped once
+};
+
 // Serves puts and gets, one after the other, until the client ends the connection, breaks a rule,
 // or is silent for too long. Nothing in here trusts what comes over the socket.
 void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Frames* frames);
 
 // A put from its kPut frame on; ends with the result on its way, or an error.
 arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
-                              const channel::Header& header, channel::Frames* frames);
+                              const channel::Header& header, channel::Frames* frames,
+                              std::unique_ptr<channel::Ring>* ring);
 // Likewise a get from its kGet frame on.
 arrow::Status ServeChannelGet(ChannelContext* context, const ChannelPeer& peer,
                               const channel::Header& header, channel::Frames* frames, Loans* loans);
