@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,11 @@ with batches.read(uri, "f", position=position, **settings) as reader:
 class ReaderProcess:
     """A reader, driven batch by batch. A context manager: afterwards the process is gone."""
 
-    def __init__(self, uri: str, state: Path, **settings: Any) -> None:
+    def __init__(
+        self, uri: str, state: Path, *, inside: Sequence[str] = (), **settings: Any
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _READ, uri, str(state), json.dumps(settings)],
+            [*inside, sys.executable, "-c", _READ, uri, str(state), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

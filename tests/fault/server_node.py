@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,12 @@ def free_port() -> int:
 
 
 class Node:
-    """One server. Settings are those of :class:`flightbridge.Server`."""
+    """One server. Settings are those of :class:`flightbridge.Server`; ``inside`` is put before
+    its command."""
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, *, inside: Sequence[str] = (), **settings: Any) -> None:
         self.data_dir = data_dir
+        self.inside = inside
         self.port = free_port()
         self.settings = settings
         self.process: subprocess.Popen[bytes] | None = None
@@ -82,7 +85,7 @@ class Node:
                 "FB_FAILPOINTS": ";".join(names),
             }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, json.dumps(settings)],
+            [*self.inside, sys.executable, "-c", _SERVE, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -118,7 +121,7 @@ class Node:
 
     @property
     def uri(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
+        return f"grpc://{self.settings.get('host', '127.0.0.1')}:{self.port}"
 
     def segment_files(self) -> list[str]:
         return sorted(path.name for path in (Path(self.data_dir) / "segments").iterdir())
