@@ -1,4 +1,4 @@
-"""Random schedules of kills, stops and restarts under writers and readers (row 40).
+"""Random schedules of kills, stops, restarts and resets under writers and readers (row 40).
 
     python -m tests.fault.chaos --minutes 10      # make chaos MINUTES=10
     python -m tests.fault.chaos --seed 4711       # make chaos SEED=4711: this schedule once more
@@ -39,7 +39,8 @@ from flightbridge.errors import (
 
 from .chaos_faults import Faults
 from .chaos_oracle import SCHEMA, Content, Failures, Feed
-from .server_node import Node
+from .proxy import HOST, Proxy, Weather
+from .server_node import Node, free_port
 
 T = TypeVar("T")
 AWAY = (ServerUnavailableError, DeadlineExceededError, CancelledError)
@@ -55,7 +56,16 @@ class Schedule:
         self.seed = seed
         self.rng = random.Random(seed)
         memory = self.rng.choice(("4MiB", "64MiB"))
-        self.node = Node(root / "data", memory_limit=memory, max_batch_bytes="4MiB")
+        data_port = free_port()
+        self.node = Node(
+            root / "data", memory_limit=memory, max_batch_bytes="4MiB", data_port=data_port
+        )
+        self.proxy = Proxy([self.node.port, data_port], seed)
+        self.proxy.weather = Weather(
+            piece=self.rng.choice((0, 0, 5000)),
+            reset_every=200_000,
+            resets=self.rng.choice((0, 10, 40)),
+        )
         self.failures = Failures()
         self.numbers = iter(range(1, 1 << 20))
         self.number_lock = threading.Lock()
@@ -73,6 +83,7 @@ class Schedule:
             self.check_at_rest()
         finally:
             self.over.set()
+            self.proxy.close()
             self.node.close()
 
     def disturb(self) -> None:
@@ -196,7 +207,7 @@ class Schedule:
             found: list[int] = []
             saved, kept = None, 0
             for _ in endless():
-                with contextlib.suppress(*AWAY), self.reader(saved, settings) as reader:
+                with contextlib.suppress(*AWAY), self.reader(rng, saved, settings) as reader:
                     for batch in reader:
                         found += keys_of(batch)
                         time.sleep(rng.random() * pause)
@@ -225,7 +236,7 @@ class Schedule:
         for _ in endless():
             with (
                 contextlib.suppress(*AWAY),
-                self.reader(saved, {**settings, "batch_size": 40}) as reader,
+                self.reader(rng, saved, {**settings, "batch_size": 40}) as reader,
             ):
                 for batch in reader:
                     pairs = zip(batch["partition"].tolist(), batch["row"].tolist(), strict=True)
@@ -250,13 +261,19 @@ class Schedule:
 
     # ---- steps ---------------------------------------------------------------------------------
 
-    def reader(self, saved: bytes | None, settings: dict[str, Any]) -> batches.BatchReader:
-        return batches.read(self.node.uri, "base", position=saved, timeout_s=20, **settings)
+    def uri(self, rng: random.Random) -> str:
+        """The server's, or that of the way through the proxy."""
+        return rng.choice((self.node.uri, f"grpc://{HOST}:{self.node.port}"))
+
+    def reader(
+        self, rng: random.Random, saved: bytes | None, settings: dict[str, Any]
+    ) -> batches.BatchReader:
+        return batches.read(self.uri(rng), "base", position=saved, timeout_s=20, **settings)
 
     def client(self, rng: random.Random) -> Client:
         return until_back(
             lambda: flightbridge.connect(
-                self.node.uri, transport=rng.choice(TRANSPORTS), timeout_s=20
+                self.uri(rng), transport=rng.choice(TRANSPORTS), timeout_s=20
             )
         )
 

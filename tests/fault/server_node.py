@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import json
@@ -51,15 +52,26 @@ def failpoint_library() -> Path:
     return build.parent / "failpoints/libflightbridge.so"
 
 
+_given: collections.deque[int] = collections.deque(maxlen=200)
+
+
 def free_port() -> int:
-    """A port that no connection gets by itself while its server is away."""
+    """A port that nobody else gets while its server is away.
+
+    No connection by itself, since it is below the range of those, and no other test or process of
+    tests, since each has its own part of it.
+    """
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:  # noqa: PTH123
-        first = int(file.read().split()[0])
+        end = max(int(file.read().split()[0]), 12_000)
+    part = (end - 10_000) // 16
+    begin = 10_000 + os.getpid() % 16 * part
     while True:
-        port = random.randrange(10_000, max(first, 12_000))
+        port = random.randrange(begin, begin + part)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.append(port)
+                return port
 
 
 class Node:
