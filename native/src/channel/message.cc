@@ -3,10 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "flightbridge/error.h"
-#include "segment/checksum.h"
-#include "segment/checksum_internal.h"
-#include "segment/segment.h"
+#include "segment/message_body.h"
 
 namespace flightbridge::channel {
 
@@ -20,13 +17,7 @@ arrow::Result<Message> Message::Of(const arrow::ipc::IpcPayload& payload) {
   ARROW_ASSIGN_OR_RAISE(message.parsed_, segment::IpcMessage::Parse(*metadata));
   message.metadata_ = std::move(metadata);
   message.buffers_ = payload.body_buffers;
-  const auto& ranges = message.parsed_.buffers;
-  bool agrees = message.buffers_.size() == ranges.size();
-  for (size_t i = 0; agrees && i < ranges.size(); ++i) {
-    const auto& buffer = message.buffers_[i];
-    agrees = ranges[i].length == (buffer == nullptr ? 0 : buffer->size());
-  }
-  if (!agrees) return Error(Code::kInternal, "an IPC message and its buffers do not agree");
+  ARROW_RETURN_NOT_OK(segment::CheckBuffers(message.parsed_, message.buffers_));
   return message;
 }
 
@@ -41,32 +32,13 @@ arrow::Result<Message> Message::Stored(std::shared_ptr<arrow::Buffer> metadata,
 }
 
 uint32_t Message::Checksum() const {
-  if (crc32c_) return *crc32c_;
-  uint32_t crc = segment::CrcOfNodes(parsed_.rows, parsed_.nodes);
-  for (size_t i = 0; i < buffers_.size(); ++i) {
-    const int64_t bytes = parsed_.buffers[i].length;
-    crc = segment::CrcOfSize(crc, bytes);
-    if (bytes > 0) crc = segment::Crc32c(crc, buffers_[i]->data(), static_cast<size_t>(bytes));
-  }
-  return crc;
+  return crc32c_ ? *crc32c_ : segment::BodyCrc32c(parsed_, buffers_);
 }
 
 uint32_t Message::CopyBody(uint8_t* to) const {
-  if (body_ != nullptr) {
-    std::memcpy(to, body_->data(), static_cast<size_t>(body_->size()));
-    return *crc32c_;
-  }
-  uint32_t crc = segment::CrcOfNodes(parsed_.rows, parsed_.nodes);
-  for (size_t i = 0; i < buffers_.size(); ++i) {
-    const segment::BufferRange& range = parsed_.buffers[i];
-    crc = segment::CrcOfSize(crc, range.length);
-    if (range.length == 0) continue;
-    uint8_t* const at = to + range.offset;
-    crc = segment::CopyCrc32c(crc, at, buffers_[i]->data(), static_cast<size_t>(range.length));
-    std::memset(at + range.length, 0,
-                static_cast<size_t>(segment::RoundUp(range.length) - range.length));
-  }
-  return crc;
+  if (body_ == nullptr) return segment::CopyBodyCrc32c(parsed_, to, buffers_);
+  std::memcpy(to, body_->data(), static_cast<size_t>(body_->size()));
+  return *crc32c_;
 }
 
 }  // namespace flightbridge::channel

@@ -15,8 +15,7 @@
 #include "client/reopen.h"
 #include "common/message_decoder.h"
 #include "flightbridge/error.h"
-#include "segment/checksum_internal.h"
-#include "segment/ipc_message.h"
+#include "segment/message_body.h"
 
 namespace flightbridge::client {
 namespace {

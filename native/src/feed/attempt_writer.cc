@@ -9,8 +9,7 @@
 #include "feed/stored_record.h"
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
-#include "segment/checksum_internal.h"
-#include "segment/ipc_message.h"
+#include "segment/message_body.h"
 
 namespace flightbridge::feed {
 namespace {
@@ -20,39 +19,6 @@ using segment::RoundUp;
 // Segments of an attempt grow with it, so that a small one takes little and a large one few.
 constexpr int64_t kFirstSegmentBytes = 64 << 10;
 constexpr int64_t kLargestSegmentBytes = 8 << 20;
-
-// Copies the body's buffers to where the metadata says, zeros between them; returns the checksum.
-arrow::Result<uint32_t> CopyBody(const arrow::ipc::IpcPayload& payload,
-                                 const segment::IpcMessage& message, uint8_t* body) {
-  if (payload.body_buffers.size() != message.buffers.size()) {
-    return Error(Code::kInternal, "an IPC message announces ", message.buffers.size(),
-                 " buffers and has ", payload.body_buffers.size());
-  }
-  uint32_t crc = segment::CrcOfNodes(message.rows, message.nodes);
-  for (size_t i = 0; i < message.buffers.size(); ++i) {
-    const auto& buffer = payload.body_buffers[i];
-    const int64_t size = buffer == nullptr ? 0 : buffer->size();
-    if (size != message.buffers[i].length) {
-      return Error(Code::kInternal, "buffer ", i, " of an IPC message announces ",
-                   message.buffers[i].length, " bytes and has ", size);
-    }
-    uint8_t* to = body + message.buffers[i].offset;
-    crc = segment::CrcOfSize(crc, size);
-    if (size > 0) crc = segment::CopyCrc32c(crc, to, buffer->data(), static_cast<size_t>(size));
-    // Recycled pages hold another feed's bytes, and the padding is sent to readers.
-    std::memset(to + size, 0, static_cast<size_t>(RoundUp(size) - size));
-  }
-  return crc;
-}
-
-// What lies between the buffers is sent to readers, and is in no checksum.
-void ZeroPadding(const segment::IpcMessage& message, uint8_t* body) {
-  if (!message.CheckAligned().ok()) return;
-  for (const segment::BufferRange& range : message.buffers) {
-    uint8_t* const end = body + range.offset + range.length;
-    std::memset(end, 0, static_cast<size_t>(RoundUp(range.length) - range.length));
-  }
-}
 
 class PayloadSink : public arrow::ipc::internal::IpcPayloadWriter {
  public:
@@ -166,8 +132,8 @@ arrow::Status PayloadStore::Store(const arrow::ipc::IpcPayload& payload) {
   if (aligned != body_bytes) return Error(Code::kInternal, "an IPC body has the wrong length");
   ARROW_ASSIGN_OR_RAISE(const auto message,
                         segment::IpcMessage::Parse(room.metadata, metadata_bytes));
-  ARROW_ASSIGN_OR_RAISE(const uint32_t crc, CopyBody(payload, message, room.body));
-  Publish(message, crc);
+  ARROW_RETURN_NOT_OK(segment::CheckBuffers(message, payload.body_buffers));
+  Publish(message, segment::CopyBodyCrc32c(message, room.body, payload.body_buffers));
   return {};
 }
 
@@ -213,9 +179,20 @@ class AttemptWriterImpl : public AttemptWriter {
     return room;
   }
 
-  arrow::Status AppendReserved(uint32_t crc32c, uint32_t expected_crc32c) override {
+  arrow::Result<segment::IpcMessage> ParseReserved() override {
     ARROW_RETURN_NOT_OK(failure_);
-    if (auto status = TryAppendReserved(crc32c, expected_crc32c); !status.ok()) Fail(status);
+    auto message = TryParseReserved();
+    if (!message.ok()) Fail(Refused(message.status()));
+    ARROW_RETURN_NOT_OK(failure_);
+    return message;
+  }
+
+  arrow::Status AppendReserved(const segment::IpcMessage& message, uint32_t crc32c,
+                               uint32_t expected_crc32c) override {
+    ARROW_RETURN_NOT_OK(failure_);
+    if (auto status = TryAppendReserved(message, crc32c, expected_crc32c); !status.ok()) {
+      Fail(status);
+    }
     return failure_;
   }
 
@@ -256,44 +233,48 @@ class AttemptWriterImpl : public AttemptWriter {
                                                              : WithContext(room.status(), Name());
   }
 
-  arrow::Status TryAppendReserved(uint32_t crc32c, uint32_t expected_crc32c) {
-    const MessageRoom room = store_.reserved();
+  arrow::Status Refused(const arrow::Status& why) const {
+    return Error(Code::kInvalidArgument, Name(), ", message ", messages(), ": ", why.message());
+  }
+
+  arrow::Result<segment::IpcMessage> TryParseReserved() const {
+    const MessageRoom& room = store_.reserved();
+    ARROW_ASSIGN_OR_RAISE(const auto message,
+                          segment::IpcMessage::Parse(room.metadata, room.metadata_bytes));
+    ARROW_RETURN_NOT_OK(message.CheckAligned());
+    if (message.body_length != room.body_bytes) {
+      return arrow::Status::Invalid("the body is not as long as its metadata says");
+    }
+    if (message.compressed) return arrow::Status::Invalid("compressed bodies are not accepted");
+    if (message.is_delta) return arrow::Status::Invalid("delta dictionaries are not accepted");
+    if (message.rows < 0 || message.rows > std::numeric_limits<int32_t>::max()) {
+      return arrow::Status::Invalid("a batch of ", message.rows,
+                                    " rows: at most 2147483647 are allowed");
+    }
+    return message;
+  }
+
+  arrow::Status TryAppendReserved(const segment::IpcMessage& message, uint32_t crc32c,
+                                  uint32_t expected_crc32c) {
     if (crc32c != expected_crc32c) {
       return Error(Code::kDataLoss, Name(), ": message ", messages(), " arrived with checksum ",
                    crc32c, " but was sent with ", expected_crc32c, ": send the attempt again");
     }
-    auto parsed = segment::IpcMessage::Parse(room.metadata, room.metadata_bytes);
-    if (parsed.ok() && parsed->body_length == room.body_bytes) {
-      ZeroPadding(*parsed, room.body);
-    }
-    if (auto status = CheckReceived(parsed); !status.ok()) {
-      return Error(Code::kInvalidArgument, Name(), ", message ", messages(), ": ",
-                   status.message());
-    }
-    store_.Publish(*parsed, crc32c);
-    if (parsed->is_dictionary) return {};
+    segment::ZeroPadding(message, store_.reserved().body);
+    if (auto status = CheckReceived(message); !status.ok()) return Refused(status);
+    store_.Publish(message, crc32c);
+    if (message.is_dictionary) return {};
     crc32c_ = segment::ChainChecksum(crc32c_, crc32c);
     ++batches_;
     return {};
   }
 
   // The bytes become ones to trust: readers rely on valid offsets, indices and UTF-8.
-  arrow::Status CheckReceived(const arrow::Result<segment::IpcMessage>& parsed) {
-    ARROW_RETURN_NOT_OK(parsed.status());
-    ARROW_RETURN_NOT_OK(parsed->CheckAligned());
-    if (parsed->body_length != store_.reserved().body_bytes) {
-      return arrow::Status::Invalid("the body is not as long as its metadata says");
-    }
-    if (parsed->compressed) return arrow::Status::Invalid("compressed bodies are not accepted");
-    if (parsed->is_delta) return arrow::Status::Invalid("delta dictionaries are not accepted");
-    if (parsed->rows < 0 || parsed->rows > std::numeric_limits<int32_t>::max()) {
-      return arrow::Status::Invalid("a batch of ", parsed->rows,
-                                    " rows: at most 2147483647 are allowed");
-    }
+  arrow::Status CheckReceived(const segment::IpcMessage& message) {
     if (decoder_ == nullptr) decoder_ = std::make_unique<MessageDecoder>(context_.schema);
     ARROW_ASSIGN_OR_RAISE(
         const auto batch,
-        decoder_->Decode(store_.ReservedMetadata(), store_.ReservedBody(), parsed->is_dictionary));
+        decoder_->Decode(store_.ReservedMetadata(), store_.ReservedBody(), message.is_dictionary));
     return batch == nullptr ? arrow::Status::OK() : batch->ValidateFull();
   }
 

@@ -16,6 +16,7 @@
 #include "feed/partition.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
+#include "segment/ipc_message.h"
 #include "segment/segment.h"
 
 namespace flightbridge::feed {
@@ -78,11 +79,15 @@ class AttemptWriter {
   // The other way in, without a copy. Room for a message whose body is laid out as
   // segment::AlignBuffers() does it. Replaces a reservation that was not appended.
   virtual arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes) = 0;
-  // Appends what was received into the room: record batches and, before those that need them,
+  // What the metadata received into the room says, checked: INVALID_ARGUMENT for a message that
+  // cannot be one of this attempt. It points into the room.
+  virtual arrow::Result<segment::IpcMessage> ParseReserved() = 0;
+  // Appends the message, whose body is there, too: record batches and, before those that need them,
   // dictionaries. It comes from outside, and is fully checked here: INVALID_ARGUMENT for anything
   // that is no valid message of this schema. `crc32c` is the batch checksum computed over it,
   // `expected_crc32c` the sender's.
-  virtual arrow::Status AppendReserved(uint32_t crc32c, uint32_t expected_crc32c) = 0;
+  virtual arrow::Status AppendReserved(const segment::IpcMessage& message, uint32_t crc32c,
+                                       uint32_t expected_crc32c) = 0;
   // Messages appended so far, dictionaries included.
   virtual int64_t messages() const = 0;
   // Stages the attempt, durably where there is a data directory. `end`, when given, must agree

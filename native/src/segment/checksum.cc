@@ -8,6 +8,7 @@
 #include "segment/checksum_internal.h"
 #include "segment/crc32c_internal.h"
 #include "segment/ipc_message.h"
+#include "segment/message_body.h"
 
 #if defined(__x86_64__)
 #include <emmintrin.h>
@@ -104,14 +105,9 @@ arrow::Result<uint32_t> BatchChecksum(const arrow::RecordBatch& batch) {
   arrow::ipc::IpcPayload payload;
   ARROW_RETURN_NOT_OK(
       arrow::ipc::GetRecordBatchPayload(batch, arrow::ipc::IpcWriteOptions::Defaults(), &payload));
-  ARROW_ASSIGN_OR_RAISE(IpcMessage message, IpcMessage::Parse(*payload.metadata));
-  uint32_t crc = CrcOfNodes(message.rows, message.nodes);
-  for (const auto& buffer : payload.body_buffers) {
-    const int64_t size = buffer == nullptr ? 0 : buffer->size();
-    crc = CrcOfSize(crc, size);
-    if (size > 0) crc = Crc32c(crc, buffer->data(), static_cast<size_t>(size));
-  }
-  return crc;
+  ARROW_ASSIGN_OR_RAISE(const IpcMessage message, IpcMessage::Parse(*payload.metadata));
+  ARROW_RETURN_NOT_OK(CheckBuffers(message, payload.body_buffers));
+  return BodyCrc32c(message, payload.body_buffers);
 }
 
 uint32_t ChainChecksum(uint32_t chain, uint32_t batch_crc32c) {

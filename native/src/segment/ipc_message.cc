@@ -138,36 +138,6 @@ arrow::Status IpcMessage::CheckAligned() const {
   return offset == body_length ? arrow::Status::OK() : Damaged("the body has the wrong length");
 }
 
-uint32_t CopyBodyCrc32c(const IpcMessage& message, uint8_t* to, const uint8_t* from) {
-  uint32_t crc = CrcOfNodes(message.rows, message.nodes);
-  for (const BufferRange& range : message.buffers) {
-    const auto bytes = static_cast<size_t>(range.length);
-    crc = CrcOfSize(crc, range.length);
-    if (bytes > 0) crc = CopyCrc32c(crc, to + range.offset, from + range.offset, bytes);
-    std::memset(to + range.offset + bytes, 0, static_cast<size_t>(RoundUp(range.length)) - bytes);
-  }
-  return crc;
-}
-
-void BodyChecksum::Advance(int64_t end) {
-  while (buffer_ < message_.buffers.size()) {
-    const BufferRange& range = message_.buffers[buffer_];
-    if (!begun_) {
-      crc_ = CrcOfSize(crc_, range.length);
-      begun_ = true;
-    }
-    const int64_t here = std::min(range.length, std::max<int64_t>(end - range.offset, 0));
-    if (here > done_) {
-      crc_ = Crc32c(crc_, body_ + range.offset + done_, static_cast<size_t>(here - done_));
-      done_ = here;
-    }
-    if (done_ < range.length) return;
-    ++buffer_;
-    done_ = 0;
-    begun_ = false;
-  }
-}
-
 arrow::Result<int64_t> AlignBuffers(uint8_t* metadata, int64_t size) {
   ARROW_ASSIGN_OR_RAISE(const IpcMessage message, IpcMessage::Parse(metadata, size));
   int64_t offset = 0;

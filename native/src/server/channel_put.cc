@@ -10,8 +10,7 @@
 #include "channel/ring.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
-#include "segment/checksum_internal.h"
-#include "segment/ipc_message.h"
+#include "segment/message_body.h"
 #include "server/channel_session_internal.h"
 #include "server/put_command_internal.h"
 
@@ -86,20 +85,10 @@ class PutReceiver {
     ARROW_ASSIGN_OR_RAISE(const auto room,
                           attempt_->Reserve(header.metadata_bytes, header.body_bytes));
     ARROW_RETURN_NOT_OK(frames_->ReceiveMetadata(header, room.metadata));
-    auto parsed = segment::IpcMessage::Parse(room.metadata, room.metadata_bytes);
-    arrow::Status usable = parsed.status();
-    if (usable.ok()) usable = parsed->CheckAligned();
-    if (usable.ok() && parsed->body_length != room.body_bytes) {
-      usable = arrow::Status::Invalid("its body is not as long as its metadata says");
-    }
-    if (!usable.ok()) {
-      return Error(
-          Code::kInvalidArgument, "message ", header.sequence,
-          " of the put is no Arrow message laid out for the data channel: ", usable.message());
-    }
-    ARROW_ASSIGN_OR_RAISE(const uint32_t crc, TakeBody(header, *parsed, room.body));
+    ARROW_ASSIGN_OR_RAISE(const auto message, attempt_->ParseReserved());
+    ARROW_ASSIGN_OR_RAISE(const uint32_t crc, TakeBody(header, message, room.body));
     ARROW_ASSIGN_OR_RAISE(const uint32_t expected, frames_->ReceiveTrailer());
-    ARROW_RETURN_NOT_OK(attempt_->AppendReserved(crc, expected));
+    ARROW_RETURN_NOT_OK(attempt_->AppendReserved(message, crc, expected));
     state_->bytes_put.fetch_add(header.body_bytes, std::memory_order_relaxed);
     return Ack(header.body_bytes, (header.flags & channel::kInRing) != 0);
   }
