@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kMaxHeld = 4096;
 constexpr int64_t kMaxGranted = 64;
 constexpr int64_t kMinTimeoutMs = 100;
-constexpr int64_t kMaxTimeoutMs = 24 * 3600 * 1000;
+constexpr int64_t kMaxTimeoutMs = int64_t{24} * 3600 * 1000;
 
 arrow::Status CheckRequest(const proto::AcquireSplits& request) {
   if (request.group.empty() || request.group.size() > 200)

@@ -327,8 +327,8 @@ class SegmentStoreImpl : public SegmentStore {
     Remove(chunk);
   }
 
-  // Under mutex_: a chunk that is all free.
-  void Remove(std::shared_ptr<Chunk> chunk) {
+  // Under mutex_: a chunk that is all free. `chunk` may be the one in chunks_, and is gone then.
+  void Remove(const std::shared_ptr<Chunk>& chunk) {
     const int64_t warm = chunk->free.warm_bytes();
     memory_.Unpool(warm);
     memory_.Release(warm);
@@ -337,7 +337,7 @@ class SegmentStoreImpl : public SegmentStore {
       disk_.Release(warm);
       files_->Remove(chunk->id());
     }
-    std::erase(chunks_, chunk);
+    std::erase_if(chunks_, [gone = chunk.get()](const auto& each) { return each.get() == gone; });
   }
 
   arrow::Status Load(Chunk* chunk, int64_t offset, Resident* resident) override {
