@@ -48,7 +48,7 @@ class Proxy:
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self._flip: tuple[str, int] | None = None
-        self._cut: tuple[int, str, int] | None = None
+        self._cut: tuple[int, str, int | None] | None = None
         self._closed = False
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -62,8 +62,11 @@ class Proxy:
         with self._lock:
             self._flip = (direction, offset)
 
-    def cut(self, port: int, direction: str, offset: int) -> None:
-        """The next connection to this port that has passed so many bytes is reset behind them."""
+    def cut(self, port: int, direction: str, offset: int | None = None) -> None:
+        """The next connection to this port that has passed so many bytes is reset behind them.
+
+        Without an offset it is the next that passes anything, before it does.
+        """
         with self._lock:
             self._cut = (port, direction, offset)
 
@@ -161,7 +164,7 @@ class Proxy:
         with self._lock:
             if self._cut is None or self._cut[:2] != (port, direction):
                 return data, False
-            at = self._cut[2] - passed
+            at = 0 if self._cut[2] is None else self._cut[2] - passed
             if not 0 <= at <= len(data):
                 return data, False
             self._cut = None

@@ -231,6 +231,30 @@ def test_a_put_whose_answer_is_lost_is_staged_once(node, proxy):
     assert counts == collections.Counter(dict.fromkeys(range(PARTITIONS * ROWS), 4))
 
 
+def test_an_answer_about_leases_that_is_lost_costs_no_lease(node, proxy):
+    with flightbridge.connect(node.uri) as client:
+        append(client, 0)
+    settings = {
+        "batch_size": 500,
+        "policy": "dynamic",
+        "split_rows": 2000,
+        "lease_timeout_s": 120,
+        "prefetch": "64KiB",
+        "timeout_s": 30,
+    }
+    # Rows come over the Unix socket: what passes while they are read is calls for leases.
+    for lost in range(5):
+        with batches.read(uri_of(node), "f", group=f"g{lost}", **settings) as reader:
+            found = next(reader)["id"].tolist()
+            for number, batch in enumerate(reader):
+                if number % 200 == 50:
+                    proxy.cut(node.port, DOWN)
+                found += batch["id"].tolist()
+            assert reader.stats()["lost_leases"] == 0
+        assert found == list(range(PARTITIONS * ROWS))
+    assert proxy.resets > 5
+
+
 # ---- row 24 -----------------------------------------------------------------------------------
 
 

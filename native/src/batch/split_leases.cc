@@ -228,7 +228,8 @@ arrow::Status SplitLeases::Serve() {
   }
 }
 
-arrow::Result<std::string> SplitLeases::Call(const char* action, const std::string& body) {
+arrow::Result<std::string> SplitLeases::Call(const char* action,
+                                             const std::function<std::string()>& encode) {
   const auto give_up = Clock::now() + Nanoseconds(settings_.timeout_s);
   for (;;) {
     arrow::Status status;
@@ -239,7 +240,8 @@ arrow::Result<std::string> SplitLeases::Call(const char* action, const std::stri
       if (connected.ok()) source_ = *std::move(connected);
     }
     if (source_ != nullptr) {
-      auto answer = source_->Act(action, body, "leasing splits of feed '" + settings_.feed + "'");
+      auto answer =
+          source_->Act(action, encode(), "leasing splits of feed '" + settings_.feed + "'");
       status = answer.status();
       if (answer.ok()) {
         reachable_ = true;
@@ -286,7 +288,6 @@ arrow::Result<proto::AcquireSplitsResult> SplitLeases::Ask(bool join) {
   request.seed = settings_.splits.seed;
   request.holder = holder_;
   request.token = token_;
-  request.sequence = ++sequence_;
   request.join = join;
   if (join) request.resume = resume_;
   request.max_splits = settings_.ahead;
@@ -296,7 +297,12 @@ arrow::Result<proto::AcquireSplitsResult> SplitLeases::Ask(bool join) {
     request.epoch = epoch_;
     request.held.assign(held_.begin(), held_.end());
   }
-  ARROW_ASSIGN_OR_RAISE(const std::string answer, Call("AcquireSplits", request.Encode()));
+  // A try whose answer was lost has been counted: the next one is another call.
+  const auto encode = [&] {
+    request.sequence = ++sequence_;
+    return request.Encode();
+  };
+  ARROW_ASSIGN_OR_RAISE(const std::string answer, Call("AcquireSplits", encode));
   auto result = proto::Parse<proto::AcquireSplitsResult>(answer);
   if (!result) {
     return Error(Code::kInternal,
@@ -369,7 +375,7 @@ arrow::Status SplitLeases::Report() {
     request.epoch = epoch_;
     request.done = completed_;
   }
-  ARROW_RETURN_NOT_OK(Call("ReleaseSplits", request.Encode()).status());
+  ARROW_RETURN_NOT_OK(Call("ReleaseSplits", [&] { return request.Encode(); }).status());
   const std::lock_guard lock(mutex_);
   for (const int64_t split : request.done) held_.erase(split);
   reported_ += static_cast<int64_t>(request.done.size());
@@ -381,7 +387,7 @@ arrow::Status SplitLeases::Report() {
 
 arrow::Status SplitLeases::Renew() {
   const proto::RenewLease request{settings_.group, settings_.feed, holder_, token_};
-  return Call("RenewLease", request.Encode()).status();
+  return Call("RenewLease", [&] { return request.Encode(); }).status();
 }
 
 // One call, if the server is there: what it does not hear ends with the lease.

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -90,8 +91,9 @@ class SplitLeases : public UnitSource {
   void Leave();
   arrow::Status Take(const proto::AcquireSplitsResult& result);
   void EndEpoch(int64_t num_splits);
-  // Calls until it is answered, as long as the server may be away. Not under the lock.
-  arrow::Result<std::string> Call(const char* action, const std::string& body);
+  // Calls until it is answered, as long as the server may be away; `encode` makes the body of each
+  // try. Not under the lock.
+  arrow::Result<std::string> Call(const char* action, const std::function<std::string()>& encode);
   plan::Unit MakeUnit(const proto::AcquiredSplit& split);
   bool WantsMore(Clock::time_point now) const;
 
