@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ PEER = "Parquet + from_generator"
 BATCH_SIZE = 1024  # rows of a training batch
 
 
-class Mover:
+class Mover(ABC):
     """Moves all rows to a tf.data pipeline and counts them there; one call is one run."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
@@ -43,13 +44,13 @@ class Mover:
             moved_batches=-(-self._rows // BATCH_SIZE),
         )
 
+    @abstractmethod
     def write(self) -> None:
         """Puts the rows where :meth:`dataset` finds them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dataset(self) -> tf.data.Dataset:
         """The rows as batches of :data:`BATCH_SIZE`."""
-        raise NotImplementedError
 
     def _move(self, latencies: list[float]) -> None:
         self.write()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ _PROGRAM = "fb_stock_sink"
 _READY = "listening "
 
 
-class StockSide:
+class StockSide(ABC):
     """Connections to a running stock server, one per stream."""
 
     def __init__(
@@ -60,8 +61,9 @@ class StockSide:
         for client in self._clients:
             client.close()
 
+    @abstractmethod
     def _stream(self, index: int, latencies: list[float]) -> None:
-        raise NotImplementedError
+        """Moves the batches of one stream; adds a latency for each."""
 
     def _put(self, index: int, path: str, latencies: list[float]) -> None:
         batches = self._dealt[index]

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _WRITE_ROWS = 65_536  # rows of the batches in the feed; the op cuts its own
 _LATENCIES = 200  # batches taken one by one for the percentiles
 
 
-class Consumer:
+class Consumer(ABC):
     """Takes batches of a dataset that never ends; a run takes about `run_s` seconds."""
 
     def __init__(
@@ -60,9 +61,9 @@ class Consumer:
         """Ends the iterator, and with it the reader behind it."""
         self._iterator = None
 
+    @abstractmethod
     def _take(self, count: int) -> float:
         """Takes `count` batches; the seconds that took."""
-        raise NotImplementedError
 
 
 class SourceConsumer(Consumer):
