@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from movielens_csv import COLUMNS, header_of
 from movielens_report import stderr_to
 from pyspark.ml import Pipeline
 from pyspark.ml.feature import SQLTransformer, StringIndexer
@@ -28,15 +28,7 @@ YEAR_BUCKETS = 160  # 0: no year in the title; 1: 1900 or before; then one per y
 TIME_BUCKETS = 240  # 60 days each, counted from the first rating
 USER_DAYS_BUCKETS = 16  # 0: the user's first day; then one per doubling of the days since
 
-_COLUMNS: dict[str, dict[str, LongType | DoubleType | StringType]] = {
-    "ratings.csv": {
-        "userId": LongType(),
-        "movieId": LongType(),
-        "rating": DoubleType(),
-        "timestamp": LongType(),
-    },
-    "movies.csv": {"movieId": LongType(), "title": StringType(), "genres": StringType()},
-}
+_SPARK_TYPES = {int: LongType(), float: DoubleType(), str: StringType()}
 
 # Year and genres once a movie, not once a rating.
 _FILMS = """
@@ -77,10 +69,6 @@ _FEED_COLUMNS = """
     FROM __THIS__
 """
 _NO_GENRES = "(no genres listed)"
-
-
-class DataError(ValueError):
-    """The MovieLens folder is not as it should be."""
 
 
 @dataclass(frozen=True)
@@ -127,36 +115,15 @@ def start_spark(work_dir: Path) -> SparkSession:
     return spark
 
 
-def check_folder(folder: Path) -> None:
-    """Checks that a MovieLens folder has what the job reads.
-
-    Raises:
-        DataError: The folder, a file or a column is missing; the message names what is expected.
-    """
-    expected = " and ".join(f"{name} ({', '.join(cols)})" for name, cols in _COLUMNS.items())
-    if not folder.is_dir():
-        raise DataError(f"--data {folder}: no such folder; give one of MovieLens with {expected}")
-    for name in _COLUMNS:
-        if not (folder / name).is_file():
-            raise DataError(f"--data {folder}: no {name} in it; expected {expected}")
-        header = _header(folder / name)
-        missing = [column for column in _COLUMNS[name] if column not in header]
-        if missing:
-            raise DataError(
-                f"{folder / name}: no column {', '.join(missing)} among {', '.join(header)}; "
-                f"expected {expected}"
-            )
-
-
 def make_features(spark: SparkSession, folder: Path, seed: int) -> Features:
     """Joins, derives and indexes; see :class:`Features`. About one in ten rows is for testing.
 
     Args:
         spark: The session; the temporary views ``ratings`` and ``movies`` are made in it.
-        folder: Has passed :func:`check_folder`.
+        folder: Has passed :func:`movielens_csv.check_folder`.
         seed: Of the split: the same seed gives the same split, however the data is partitioned.
     """
-    for name in _COLUMNS:
+    for name in COLUMNS:
         _read_csv(spark, folder / name).createOrReplaceTempView(name.removesuffix(".csv"))
     names = [
         row.genre
@@ -204,15 +171,10 @@ def _genres_sql(names: list[str]) -> str:
     return _GENRES.format(names=quoted)
 
 
-def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file), [])
-
-
 def _read_csv(spark: SparkSession, path: Path) -> DataFrame:
-    types = _COLUMNS[path.name]
+    types = COLUMNS[path.name]
     schema = StructType(
-        [StructField(name, types.get(name, StringType())) for name in _header(path)]
+        [StructField(name, _SPARK_TYPES[types.get(name, str)]) for name in header_of(path)]
     )
     # MovieLens doubles the quotes inside quoted titles; Spark's default is a backslash.
     return spark.read.csv(str(path), schema=schema, header=True, escape='"', mode="FAILFAST")

@@ -27,18 +27,18 @@ import movielens_data
 import numpy as np
 import pyarrow as pa
 from movielens_baselines import fit_biases, rmse
+from movielens_csv import DataError, check_folder, find_malformed
 from movielens_features import (
     TIME_BUCKETS,
     USER_DAYS_BUCKETS,
     YEAR_BUCKETS,
-    DataError,
     Features,
-    check_folder,
     make_features,
     start_spark,
 )
 from movielens_report import Progress, print_table, stderr_to
 from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 import flightbridge
 import flightbridge.spark
@@ -91,8 +91,14 @@ class MovieLensJob:
         with progress.stage("spark", f"starting a local session (its log: {log})"):
             self.spark = start_spark(settings.work_dir)
         with progress.stage("features", f"joining, splitting and indexing {folder}"):
-            features = self.features = make_features(self.spark, folder, settings.seed)
-            rows = features.train.count()  # fills the cache that both feeds are written from
+            try:
+                features = self.features = make_features(self.spark, folder, settings.seed)
+                rows = features.train.count()  # fills the cache that both feeds are written from
+            except (PySparkException, Py4JError):
+                # Spark says that some line is malformed, in a stack trace, and not which.
+                if malformed := find_malformed(folder):
+                    raise DataError(malformed) from None
+                raise
             if rows == 0 or features.test.count() == 0:
                 raise DataError(f"{folder}/ratings.csv has too few ratings to train and test on")
         progress.note(

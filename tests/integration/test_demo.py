@@ -189,6 +189,19 @@ def test_wrong_folder_is_named_with_what_is_expected(tmp_path, files, message):
 
 
 @pytest.mark.slow
+def test_a_malformed_line_is_named(tmp_path):
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    ratings = "userId,movieId,rating,timestamp\n1,10,4.5,964982703\n3,10,good,1\n"
+    (folder / "ratings.csv").write_text(ratings)
+    (folder / "movies.csv").write_text("movieId,title,genres\n10,One (1999),Drama\n")
+    code, _, err = _run("--data", folder, "--work-dir", tmp_path / "work", cwd=tmp_path)
+    assert code == 1
+    assert f"{folder / 'ratings.csv'}, line 3, column rating: 'good' is not a number" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not MOVIELENS.is_dir(), reason=f"no MovieLens at {MOVIELENS}")
 def test_real_movielens_reaches_its_rmse(tmp_path):
     code, out, err = _run(
