@@ -208,8 +208,11 @@ class Server::Impl {
         return channels->Offer(caller);
       });
     }
-    feed::RegisterLocal(impl->uri_,
-                        {impl->state_->store, StatusOf(impl->state_), ActionsOf(impl->state_)});
+    feed::LocalServer local;
+    local.store = impl->state_->store;
+    local.status = StatusOf(impl->state_);
+    local.act = ActionsOf(impl->state_);
+    feed::RegisterLocal(impl->uri_, std::move(local));
     return impl;
   }
 
