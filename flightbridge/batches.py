@@ -263,6 +263,22 @@ class BatchReader(Iterator[dict[str, Value]]):
         """Where the next row is, in some hundred bytes, for ``read(position=...)``."""
         return self._reader.position()
 
+    def confirm(self, position: bytes | None = None) -> None:
+        """Says that this reader will never continue from before a position.
+
+        To be called when whatever holds the position is safe, such as a checkpoint on disk: the
+        server may then release rows of a feed that was written with a ``retention`` other than
+        ``keep``. Confirming again, or an earlier position, is harmless.
+
+        Args:
+            position: Of this reader, saved earlier; ``None``: where it is now.
+
+        Raises:
+            PositionMismatchError: The position is of another feed, shard or order.
+            ServerUnavailableError: No server answers; confirm again later.
+        """
+        self._reader.confirm(self.position() if position is None else position)
+
     def stats(self) -> dict[str, int]:
         """What this reader reads in an epoch, in rows.
 

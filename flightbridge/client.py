@@ -27,6 +27,7 @@ from flightbridge.credentials import resolve
 from flightbridge.descriptions import (
     AttemptRef,
     BeginWriteResult,
+    ConfirmResult,
     FeedInfo,
     FeedState,
     PartitionInfo,
@@ -37,6 +38,7 @@ from flightbridge.errors import (
     FlightBridgeError,
     InvalidArgumentError,
 )
+from flightbridge.retention import parse_retention
 from flightbridge.write_input import batches_of, partitions_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ __all__ = [
     "AttemptRef",
     "BeginWriteResult",
     "Client",
+    "ConfirmResult",
     "FeedInfo",
     "FeedState",
     "PartitionInfo",
@@ -222,6 +225,8 @@ class Client:
         *,
         mode: str = "errorifexists",
         partition_rows: int | None = None,
+        retention: str | None = None,
+        ttl_s: float | None = None,
     ) -> FeedInfo:
         """Writes data as a feed and commits it, all or nothing.
 
@@ -230,6 +235,8 @@ class Client:
             data: A table, a batch, a reader, or at least one batch from any iterable.
             mode: ``errorifexists`` (or ``error``), ``append``, ``overwrite`` or ``ignore``.
             partition_rows: Rows per partition; None makes one partition.
+            retention: How long it keeps its rows, as in :meth:`begin_write`.
+            ttl_s: Seconds without use after which it is dropped, as in :meth:`begin_write`.
 
         Returns:
             The feed as committed; with ``ignore``, the feed as it was.
@@ -245,7 +252,8 @@ class Client:
             )
         schema, batches = batches_of(data)
         job_id = f"client-{uuid.uuid4().hex}"
-        if self.begin_write(feed, job_id, mode, schema).skip:
+        begun = self.begin_write(feed, job_id, mode, schema, retention=retention, ttl_s=ttl_s)
+        if begun.skip:
             self.abort_write(feed, job_id)  # nothing was opened that could be committed
             return self.feed(feed)
         try:
@@ -309,7 +317,15 @@ class Client:
     # ---- write jobs, for producers with many tasks -------------------------------------------
 
     def begin_write(
-        self, feed: str, job_id: str, mode: str, schema: pa.Schema, *, visible: str = "job"
+        self,
+        feed: str,
+        job_id: str,
+        mode: str,
+        schema: pa.Schema,
+        *,
+        visible: str = "job",
+        retention: str | None = None,
+        ttl_s: float | None = None,
     ) -> BeginWriteResult:
         """Opens a write job; again with the same ``job_id`` gives the same job.
 
@@ -321,18 +337,33 @@ class Client:
             visible: ``job`` shows all partitions at the commit; ``partition`` shows each once its
                 first attempt is finished (modes ``errorifexists`` and ``ignore`` only), and the
                 commit, which must name exactly those, ends the feed. Aborting takes all back.
+            retention: ``keep`` (the default): until the feed is dropped. ``once``: a partition is
+                released when readers have confirmed positions behind it (:meth:`confirm_position`).
+                ``epochs=N``: when they have in the N-th epoch. An append leaves it as it is.
+            ttl_s: The feed is dropped after so many seconds without a read, a write or a confirmed
+                position; ``None``: never.
 
         Raises:
-            InvalidArgumentError: ``visible`` is neither, or the mode does not allow it.
+            InvalidArgumentError: A setting is malformed, or the mode does not allow it.
+            FailedPreconditionError: An append to a feed of another retention, or of which rows are
+                confirmed.
             FeedExistsError: The mode is ``errorifexists`` and the feed exists.
             SchemaMismatchError: The mode is ``append`` and the schema is not the feed's.
             UnsupportedTypeError: A column's type cannot be stored.
         """
         from flightbridge.v1 import commands_pb2
 
-        encoded = self._native.begin_write(
-            feed, job_id, _mode_number(mode), schema, _visible_number(visible)
+        if not isinstance(schema, pa.Schema):
+            raise TypeError(f"expected a pyarrow.Schema, got {type(schema).__name__}")
+        request = commands_pb2.BeginWrite(
+            feed=feed,
+            job_id=job_id,
+            mode=_mode_number(mode),
+            schema=schema.serialize().to_pybytes(),
+            visible=_visible_number(visible),
+            retention=parse_retention(retention, ttl_s),
         )
+        encoded = self._native.begin_write(request.SerializeToString())
         result = commands_pb2.BeginWriteResult.FromString(encoded)
         return BeginWriteResult(result.skip, result.already_committed)
 
@@ -389,6 +420,28 @@ class Client:
             ],
         )
         return self._feed_info(self._native.commit_write(request.SerializeToString()))
+
+    def confirm_position(self, position: bytes) -> ConfirmResult:
+        """Says that a reader will never continue from before this position.
+
+        To be called when whatever holds the position is safe, such as a checkpoint on disk. Rows
+        that no reader needs any more are released, where the feed was written with a ``retention``
+        other than ``keep``. Confirming again is harmless.
+
+        Args:
+            position: Of a reader, ``BatchReader.position()``.
+
+        Raises:
+            InvalidArgumentError: It is no position.
+            PositionMismatchError: The feed was written again since.
+            FeedNotFoundError: There is no such feed.
+        """
+        from flightbridge.v1 import commands_pb2
+
+        result = commands_pb2.ConfirmPositionResult.FromString(
+            self._native.confirm_position(position)
+        )
+        return ConfirmResult(result.confirmed_rows, result.released_partitions)
 
     def abort_write(self, feed: str, job_id: str) -> None:
         """Discards a write job and everything staged in it."""

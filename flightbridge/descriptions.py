@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from flightbridge.retention import format_retention
+
 __all__ = [
     "AttemptRef",
     "BeginWriteResult",
+    "ConfirmResult",
     "FeedInfo",
     "FeedState",
     "PartitionInfo",
@@ -37,6 +40,8 @@ class PartitionInfo:
     crc32c: int
     server: str | None = None
     """URI of the server that holds it, where the feed spans several."""
+    released: bool = False
+    """Readers have confirmed all of it, and its rows are gone."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class FeedInfo:
         open_jobs: Write jobs begun and not yet committed or aborted.
         generation: Grows with every partition of an open feed, and when it is sealed.
         servers: URIs of the servers that the feed spans; empty where it is on one only.
+        retention: How long it keeps its rows: ``keep``, ``once`` or ``epochs=N``.
+        ttl_s: Seconds without use after which it is dropped; ``None``: never.
+        confirmed_rows: Rows that readers need no more, those not released yet included.
     """
 
     feed: str
@@ -72,6 +80,9 @@ class FeedInfo:
     open_jobs: int
     generation: int = 0
     servers: tuple[str, ...] = ()
+    retention: str = "keep"
+    ttl_s: float | None = None
+    confirmed_rows: int = 0
 
     @classmethod
     def from_proto(cls, message: Any) -> FeedInfo:
@@ -92,6 +103,7 @@ class FeedInfo:
                     p.batches,
                     p.crc32c,
                     message.servers[p.server] if message.servers else None,
+                    p.released,
                 )
                 for p in message.partitions
             ),
@@ -100,7 +112,23 @@ class FeedInfo:
             open_jobs=message.open_jobs,
             generation=message.generation,
             servers=tuple(message.servers),
+            retention=format_retention(message.retention.epochs),
+            ttl_s=message.retention.ttl_ms / 1000 or None,
+            confirmed_rows=message.confirmed_rows,
         )
+
+
+@dataclass(frozen=True)
+class ConfirmResult:
+    """What is known of a feed once a position was confirmed.
+
+    Attributes:
+        confirmed_rows: Rows that its readers need no more, by all confirmations so far.
+        released_partitions: Partitions whose rows are gone, so far.
+    """
+
+    confirmed_rows: int
+    released_partitions: int
 
 
 @dataclass(frozen=True)

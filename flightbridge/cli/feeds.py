@@ -90,7 +90,7 @@ def show_feed(feed: str, server: str, timeout: float, as_json: bool, **credentia
                 f"{part.rows:,}",
                 f"{part.batches:,}",
                 _size(part.bytes),
-                f"{part.crc32c:08x}",
+                "released" if part.released else f"{part.crc32c:08x}",
             ]
             for part in info.partitions
         ],
@@ -157,6 +157,9 @@ def _summary(info: FeedInfo) -> dict[str, Any]:
         "schema_hash": _hex(info.schema_hash),
         "created": _when(info.created_unix_ms),
         "open_jobs": info.open_jobs,
+        "retention": info.retention,
+        "ttl_s": info.ttl_s,
+        "confirmed_rows": info.confirmed_rows,
     }
 
 
@@ -174,6 +177,7 @@ def _details(info: FeedInfo, schema: pa.Schema) -> dict[str, Any]:
                 "batches": part.batches,
                 "bytes": part.bytes,
                 "crc32c": f"{part.crc32c:08x}",
+                "released": part.released,
             }
             for part in info.partitions
         ],

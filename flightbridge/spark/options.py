@@ -10,6 +10,8 @@
 `FLIGHTBRIDGE_TLS_CLIENT_CERT`, `_KEY` |
 | `timeout` | seconds that one call to the bridge may take        | 60            |
 | `visible` | `job`, or `partition`: readers see each partition once it is written | `job` |
+| `retention` | `keep`, `once` or `epochs=N`: when rows may go, see docs/protocol.md | `keep` |
+| `ttl`     | seconds without use after which the feed is dropped  | never         |
 | `mode`    | set by `save()`; not for users                      | `errorifexists` |
 """
 
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from flightbridge.config import parse_servers
 from flightbridge.credentials import token_or_default
 from flightbridge.errors import InvalidArgumentError
+from flightbridge.retention import parse_retention
 
 if TYPE_CHECKING:
     from flightbridge.client import Client
@@ -32,7 +35,7 @@ MODES = ("errorifexists", "append", "overwrite", "ignore")
 DEFAULT_TIMEOUT_S = 60.0
 VISIBLE = ("job", "partition")
 _TLS = ("tls_ca", "tls_client_cert", "tls_client_key")
-_KNOWN = ("uri", "feed", "token", "timeout", "visible", *_TLS)
+_KNOWN = ("uri", "feed", "token", "timeout", "visible", "retention", "ttl", *_TLS)
 _MODE = "mode"
 
 
@@ -46,6 +49,8 @@ class WriteOptions:
     token: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     visible: str = "job"
+    retention: str | None = None
+    ttl_s: float | None = None
     tls_ca: str | None = None
     tls_client_cert: str | None = None
     tls_client_key: str | None = None
@@ -67,7 +72,8 @@ class WriteOptions:
         token = "None" if self.token is None else "'***'"
         return (
             f"WriteOptions(uri={self.uri!r}, feed={self.feed!r}, mode={self.mode!r}, "
-            f"token={token}, timeout_s={self.timeout_s}, visible={self.visible!r})"
+            f"token={token}, timeout_s={self.timeout_s}, visible={self.visible!r}, "
+            f"retention={self.retention!r}, ttl_s={self.ttl_s})"
         )
 
 
@@ -108,6 +114,8 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
         raise InvalidArgumentError(
             f"option visible={given['visible']!r} is not known: use one of {_listed(VISIBLE)}"
         )
+    retention, ttl = given.get("retention"), given.get("ttl")
+    parse_retention(retention, ttl, "option ")
     return WriteOptions(
         uri=uri,
         feed=feed,
@@ -116,6 +124,8 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
         token=str(given["token"]) if "token" in given else token_or_default(None) or None,
         timeout_s=_seconds(given.get("timeout", DEFAULT_TIMEOUT_S)),
         visible=visible,
+        retention=retention,
+        ttl_s=None if ttl is None else float(ttl),
         **{name: str(given[name]) for name in _TLS if name in given},
     )
 

@@ -49,7 +49,13 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
         self.job_id = uuid.uuid4().hex
         with self._client() as client:
             begun = client.begin_write(
-                options.feed, self.job_id, options.mode, schema, visible=options.visible
+                options.feed,
+                self.job_id,
+                options.mode,
+                schema,
+                visible=options.visible,
+                retention=options.retention,
+                ttl_s=options.ttl_s,
             )
         self.skip: bool = begun.skip
 

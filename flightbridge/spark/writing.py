@@ -43,6 +43,8 @@ def write(
         token: Bearer token, where the bridge asks for one.
         partitions: Repartition to this many first (a shuffle); None keeps the DataFrame's.
         **options: More options of the format: ``timeout``, seconds for one call to the bridge;
+            ``visible="partition"`` shows each partition once it is written; ``retention`` and
+            ``ttl``, how long the feed keeps its rows (:meth:`flightbridge.Client.begin_write`);
             ``tls_ca``, ``tls_client_cert`` and ``tls_client_key``, PEM files that driver and
             executors find under the same path.
 
@@ -122,7 +124,10 @@ def _spark_options(options: WriteOptions) -> dict[str, str]:
     found = {"uri": options.uri, "feed": options.feed, "timeout": repr(options.timeout_s)}
     if options.token is not None:
         found["token"] = options.token
-    for name in ("tls_ca", "tls_client_cert", "tls_client_key"):
-        if (path := getattr(options, name)) is not None:
-            found[name] = path
+    found["visible"] = options.visible
+    if options.ttl_s is not None:
+        found["ttl"] = repr(options.ttl_s)
+    for name in ("retention", "tls_ca", "tls_client_cert", "tls_client_key"):
+        if (text := getattr(options, name)) is not None:
+            found[name] = text
     return found

@@ -279,6 +279,15 @@ class PyReader {
   void Seek(const py::bytes& position) {
     Check(Use()->Seek(Parse<fb::proto::Position>(position, "position")));
   }
+  void Confirm(const py::bytes& position) {
+    const auto parsed = Parse<fb::proto::Position>(position, "position");
+    const auto reader = Use();
+    auto status = [&] {
+      const py::gil_scoped_release release;
+      return reader->Confirm(parsed);
+    }();
+    Check(std::move(status));
+  }
   py::dict Stats() const {
     const fb::batch::ReaderStats stats = Use()->stats();
     py::dict out;
@@ -388,6 +397,7 @@ PYBIND11_MODULE(_batches, m) {
       .def_property_readonly("layouts", &PyReader::Layouts)
       .def("next", &PyReader::Next)
       .def("position", &PyReader::Position)
+      .def("confirm", &PyReader::Confirm, py::arg("position"))
       .def("seek", &PyReader::Seek, py::arg("position"))
       .def("stats", &PyReader::Stats)
       .def("cancel", &PyReader::Cancel)

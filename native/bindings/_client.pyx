@@ -24,13 +24,7 @@ cdef extern from "flightbridge/proto/commands.h" namespace "flightbridge::proto"
         pass
     cdef cppclass ProtoServerStatus "flightbridge::proto::ServerStatus":
         pass
-    cdef cppclass ProtoBeginWriteResult "flightbridge::proto::BeginWriteResult":
-        pass
     cdef cppclass ProtoPutResult "flightbridge::proto::PutResult":
-        pass
-    cdef cppclass ProtoVisibility "flightbridge::proto::Visibility":
-        pass
-    cdef cppclass ProtoWriteMode "flightbridge::proto::WriteMode":
         pass
 
 
@@ -67,9 +61,6 @@ cdef extern from "flightbridge/client.h" namespace "flightbridge" nogil:
         CResult[shared_ptr[CSchema]] GetSchema(const string&)
         CResult[ProtoServerStatus] Status()
         CStatus DropFeed(const string&, c_bool)
-        CResult[ProtoBeginWriteResult] BeginWrite(
-            const string&, const string&, ProtoWriteMode, const shared_ptr[CSchema]&,
-            ProtoVisibility)
         CResult[ProtoFeedInfo] WaitFeed(const string&, int64_t, milliseconds)
         CResult[unique_ptr[CPutStream]] OpenPut(
             const string&, const string&, int64_t, int64_t, const shared_ptr[CSchema]&)
@@ -82,7 +73,9 @@ cdef extern from "client_glue.h" namespace "flightbridge::bindings" nogil:
     CStatus TakeShared[T](CResult[unique_ptr[T]], shared_ptr[T]*)
     CStatus TakeEncoded[M](CResult[M], string*)
     CStatus TakeFeeds(CResult[vector[ProtoFeedInfo]], vector[string]*)
+    CStatus Begin(CClient*, const string&, string*)
     CStatus Commit(CClient*, const string&, string*)
+    CStatus Confirm(CClient*, const string&, string*)
     CStatus OpenReader(CClient*, const string&, CStatus (*)(const CStatus&),
                        shared_ptr[CRecordBatchReader]*)
 
@@ -242,22 +235,25 @@ cdef class NativeClient:
         _check(status)
         return <bytes>encoded
 
-    def begin_write(self, str name not None, str job_id not None, int32_t mode, schema not None,
-                    int32_t visible=0):
+    def begin_write(self, bytes request not None):
         cdef shared_ptr[CClient] client = self._open()
-        cdef string feed = name.encode("utf-8", "surrogateescape")
-        cdef string job = job_id.encode("utf-8", "surrogateescape")
-        cdef shared_ptr[CSchema] native = pyarrow_unwrap_schema(schema)
-        cdef string encoded
+        cdef string encoded = request
+        cdef string answer
         cdef CStatus status
-        if native.get() == NULL:
-            raise TypeError(f"expected a pyarrow.Schema, got {type(schema).__name__}")
         with nogil:
-            status = TakeEncoded[ProtoBeginWriteResult](
-                client.get().BeginWrite(feed, job, <ProtoWriteMode>mode, native,
-                                        <ProtoVisibility>visible), &encoded)
+            status = Begin(client.get(), encoded, &answer)
         _check(status)
-        return <bytes>encoded
+        return <bytes>answer
+
+    def confirm_position(self, bytes position not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string encoded = position
+        cdef string answer
+        cdef CStatus status
+        with nogil:
+            status = Confirm(client.get(), encoded, &answer)
+        _check(status)
+        return <bytes>answer
 
     def open_put(self, str name not None, str job_id not None, int64_t partition,
                  int64_t attempt, schema not None):

@@ -44,6 +44,24 @@ inline arrow::Status TakeFeeds(arrow::Result<std::vector<proto::FeedInfo>> resul
   return arrow::Status::OK();
 }
 
+inline arrow::Status Begin(Client* client, const std::string& encoded, std::string* out) {
+  const auto request = proto::Parse<proto::BeginWrite>(encoded);
+  if (!request) return Error(Code::kInternal, "the begin request cannot be parsed");
+  return TakeEncoded(client->BeginWrite(*request), out);
+}
+
+inline arrow::Status Confirm(Client* client, const std::string& encoded, std::string* out) {
+  auto position = proto::Parse<proto::Position>(encoded);
+  if (!position) {
+    return Error(Code::kInvalidArgument, "position (", encoded.size(),
+                 " bytes) is no position of a reader");
+  }
+  const std::string doing = "confirming a position of feed '" + position->feed + "'";
+  proto::ConfirmPosition request;
+  request.position = *std::move(position);
+  return Take(client->Act("ConfirmPosition", request.Encode(), doing), out);
+}
+
 inline arrow::Status Commit(Client* client, const std::string& encoded, std::string* out) {
   const auto request = proto::Parse<proto::CommitWrite>(encoded);
   if (!request) return Error(Code::kInternal, "the commit request cannot be parsed");

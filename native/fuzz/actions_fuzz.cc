@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 
 #include "flightbridge/proto/commands.h"
 #include "server/actions_internal.h"
+#include "server/confirm_internal.h"
 #include "server/get_stream_internal.h"
 #include "store.h"
 
@@ -27,9 +29,11 @@ constexpr std::array<const char*, 6> kActions = {"BeginWrite", "CommitWrite",  "
                                                  "DropFeed",   "DescribeFeed", "ServerStatus"};
 constexpr size_t kTicket = kActions.size();
 constexpr size_t kDescriptor = kTicket + 1;
-constexpr size_t kCalls = kDescriptor + 1;
+constexpr size_t kPosition = kDescriptor + 1;
+constexpr size_t kCalls = kPosition + 1;
 constexpr int kMostPayloads = 64;
 
+int64_t positions_served = 0;
 int64_t payloads_served = 0;  // a target that is refused everything finds nothing
 
 void Get(std::string_view ticket) {
@@ -39,6 +43,20 @@ void Get(std::string_view ticket) {
     auto payload = (*stream)->Next();
     if (!payload.ok() || payload->ipc_message.metadata == nullptr) return;
     ++payloads_served;
+  }
+}
+
+// As if the feed were written with retention=once, so that there is something to work out.
+void Confirm(std::string_view bytes) {
+  const auto position = proto::Parse<proto::Position>(bytes);
+  if (!position.has_value()) return;
+  feed::Snapshot once = *State()->store->Find(kFeed).ValueOrDie();
+  once.retention.epochs = 1;
+  const auto rows = server::ConfirmedRows(*position, once);
+  if (!rows.ok()) return;
+  ++positions_served;
+  for (const auto& range : *rows) {
+    if (range.row_begin < 0 || range.row_end > once.rows) std::abort();
   }
 }
 
@@ -63,6 +81,8 @@ extern "C" int FB_FUZZ_ENTRY(const uint8_t* data, size_t size) {
     Get(body);
   } else if (call == kDescriptor) {
     Describe(body);
+  } else if (call == kPosition) {
+    Confirm(body);
   } else {
     const arrow::flight::Action action{std::string("flightbridge.v1.") + kActions[call],
                                        arrow::Buffer::FromString(std::string(body))};

@@ -20,12 +20,14 @@
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 #include "flightbridge/server.h"
+#include "testing/jobs.h"
 #include "testing/proxy.h"
 
 namespace flightbridge {
 namespace {
 
 using channel::Kind;
+using flightbridge::testing::JobOf;
 using flightbridge::testing::Proxy;
 
 template <typename T>
@@ -69,7 +71,7 @@ class Channel : public ::testing::Test {
   arrow::Result<proto::AttemptRef> Put(Client& client, int64_t batches,
                                        const std::string& job = "job") {
     ARROW_RETURN_NOT_OK(
-        client.BeginWrite("f", job, proto::WriteMode::kOverwrite, Schema()).status());
+        client.BeginWrite(JobOf("f", job, proto::WriteMode::kOverwrite, Schema())).status());
     ARROW_ASSIGN_OR_RAISE(auto put, client.OpenPut("f", job, 0, 0, Schema()));
     for (int64_t i = 0; i < batches; ++i) {
       ARROW_RETURN_NOT_OK(put->Write(*Batch(i * 2000, 2000)));

@@ -14,10 +14,12 @@
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 #include "flightbridge/server.h"
+#include "testing/jobs.h"
 
 namespace flightbridge {
 namespace {
 
+using flightbridge::testing::JobOf;
 using proto::WriteMode;
 
 std::shared_ptr<arrow::Schema> TestSchema() {
@@ -56,7 +58,7 @@ Code ErrorOf(const arrow::Result<T>& result) {
   return CodeOf(result.status());
 }
 
-class ClientTest : public testing::TestWithParam<const char*> {
+class ClientTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override { Start({}); }
 
@@ -88,7 +90,7 @@ class ClientTest : public testing::TestWithParam<const char*> {
   // A feed of two partitions: rows [0, 100) and [100, 250).
   proto::FeedInfo WriteFeed(const std::string& feed, WriteMode mode = WriteMode::kErrorIfExists) {
     const std::string job = feed + std::to_string(++jobs_);
-    EXPECT_TRUE(client_->BeginWrite(feed, job, mode, TestSchema()).ok());
+    EXPECT_TRUE(client_->BeginWrite(JobOf(feed, job, mode, TestSchema())).ok());
     const auto first = Put(feed, job, 0, {TestBatch(0, 60), TestBatch(60, 40)}, 10);
     const auto second = Put(feed, job, 1, {TestBatch(100, 150)}, 11);
     auto result = Value(client_->CommitWrite(feed, job, {first, second}));
@@ -124,7 +126,7 @@ class ClientTest : public testing::TestWithParam<const char*> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Transport, ClientTest,
-                         testing::Values("local", "mapped", "channel", "flight"),
+                         ::testing::Values("local", "mapped", "channel", "flight"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST_P(ClientTest, WrittenRowsComeBackInOrder) {
@@ -192,17 +194,17 @@ TEST_P(ClientTest, WhatIsNotThereIsNotFoundByName) {
 
 TEST_P(ClientTest, ModesDecideAboutAFeedThatExists) {
   const auto first = WriteFeed("f");
-  EXPECT_EQ(ErrorOf(client_->BeginWrite("f", "a", WriteMode::kErrorIfExists, TestSchema())),
+  EXPECT_EQ(ErrorOf(client_->BeginWrite(JobOf("f", "a", WriteMode::kErrorIfExists, TestSchema()))),
             Code::kAlreadyExists);
-  EXPECT_TRUE(Value(client_->BeginWrite("f", "b", WriteMode::kIgnore, TestSchema())).skip);
-  EXPECT_FALSE(Value(client_->BeginWrite("g", "c", WriteMode::kIgnore, TestSchema())).skip);
+  EXPECT_TRUE(Value(client_->BeginWrite(JobOf("f", "b", WriteMode::kIgnore, TestSchema()))).skip);
+  EXPECT_FALSE(Value(client_->BeginWrite(JobOf("g", "c", WriteMode::kIgnore, TestSchema()))).skip);
   EXPECT_EQ(WriteFeed("f", WriteMode::kAppend).rows, 500);
   const auto replaced = WriteFeed("f", WriteMode::kOverwrite);
   EXPECT_EQ(replaced.rows, 250);
   EXPECT_NE(replaced.feed_id, first.feed_id);
   EXPECT_EQ(replaced.fingerprint, first.fingerprint);
   const auto other = arrow::schema({arrow::field("id", arrow::int32())});
-  EXPECT_EQ(ErrorOf(client_->BeginWrite("f", "d", WriteMode::kAppend, other)),
+  EXPECT_EQ(ErrorOf(client_->BeginWrite(JobOf("f", "d", WriteMode::kAppend, other))),
             Code::kSchemaMismatch);
 }
 
@@ -217,7 +219,7 @@ TEST_P(ClientTest, ATicketForReplacedContentIsRefused) {
 }
 
 TEST_P(ClientTest, NothingIsVisibleBeforeTheCommitAndTheCommitIsIdempotent) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   const auto loser = Put("f", "j", 0, {TestBatch(0, 10)}, 1);
   const auto winner = Put("f", "j", 0, {TestBatch(0, 10)}, 2);
   EXPECT_EQ(ErrorOf(client_->GetSchema("f")), Code::kNotFound);
@@ -234,7 +236,7 @@ TEST_P(ClientTest, NothingIsVisibleBeforeTheCommitAndTheCommitIsIdempotent) {
 }
 
 TEST_P(ClientTest, AnAbortedOrDroppedPutCannotBeCommitted) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   {
     auto dropped = Value(client_->OpenPut("f", "j", 0, 1, TestSchema()));
     ASSERT_OK(dropped->Write(*TestBatch(0, 10)));
@@ -250,7 +252,7 @@ TEST_P(ClientTest, AnAbortedOrDroppedPutCannotBeCommitted) {
 }
 
 TEST_P(ClientTest, AFinishedPutIsOver) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   auto put = Value(client_->OpenPut("f", "j", 0, 1, TestSchema()));
   const auto result = Value(put->Finish());
   EXPECT_EQ(result.rows, 0);
@@ -259,7 +261,7 @@ TEST_P(ClientTest, AFinishedPutIsOver) {
 }
 
 TEST_P(ClientTest, BatchesWithoutRowsAreNotCounted) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   const auto ref = Put("f", "j", 0, {TestBatch(0, 0), TestBatch(0, 5), TestBatch(5, 0)});
   EXPECT_EQ(ref.batches, 1);
   ASSERT_OK(client_->CommitWrite("f", "j", {ref}).status());
@@ -267,7 +269,7 @@ TEST_P(ClientTest, BatchesWithoutRowsAreNotCounted) {
 }
 
 TEST_P(ClientTest, ABatchOfAnotherSchemaIsRefusedAndTheStreamGoesOn) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   auto put = Value(client_->OpenPut("f", "j", 0, 0, TestSchema()));
   const auto selected = Value(TestBatch(0, 5)->SelectColumns({0, 2}));
   EXPECT_EQ(CodeOf(put->Write(*selected)), Code::kSchemaMismatch);
@@ -276,7 +278,7 @@ TEST_P(ClientTest, ABatchOfAnotherSchemaIsRefusedAndTheStreamGoesOn) {
 }
 
 TEST_P(ClientTest, LargeBatchesTravelInPiecesAndSlicesWithoutTheirParents) {
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   const auto large = TestBatch(0, 1'000'000);
   const auto whole = Put("f", "j", 0, {large});
   EXPECT_GE(whole.batches, 3);
@@ -336,7 +338,7 @@ TEST_P(ClientTest, AFullServerIsResourceExhaustedInTheMiddleOfAPut) {
   options.put_wait = std::chrono::milliseconds(0);
   options.memory_limit_bytes = 24 << 20;
   Start(options);
-  ASSERT_OK(client_->BeginWrite("f", "j", WriteMode::kErrorIfExists, TestSchema()).status());
+  ASSERT_OK(client_->BeginWrite(JobOf("f", "j", WriteMode::kErrorIfExists, TestSchema())).status());
   auto put = Value(client_->OpenPut("f", "j", 0, 0, TestSchema()));
   const auto batch = TestBatch(0, 200'000);
   arrow::Status status;
@@ -355,7 +357,8 @@ TEST_P(ClientTest, ClientsWorkSideBySide) {
     threads.emplace_back([this, t, &good] {
       const std::string feed = "f" + std::to_string(t);
       const auto client = Connect();
-      if (!client->BeginWrite(feed, feed, WriteMode::kErrorIfExists, TestSchema()).ok()) return;
+      if (!client->BeginWrite(JobOf(feed, feed, WriteMode::kErrorIfExists, TestSchema())).ok())
+        return;
       auto put = client->OpenPut(feed, feed, 0, t, TestSchema());
       if (!put.ok()) return;
       for (int i = 0; i < 20; ++i) {

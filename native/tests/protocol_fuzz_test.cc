@@ -36,6 +36,20 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
   const proto::BeginWrite begin{"other", "job", proto::WriteMode::kAppend, schema};
   const proto::CommitWrite commit{"other", "job", {{0, 1, 100, 1, 7}}};
   const proto::PutCommand put{"other", "job", 0, 1};
+  proto::Position fixed;
+  fixed.feed = fuzz::kFeed;
+  fixed.fingerprint = fuzz::State()->store->Find(fuzz::kFeed).ValueOrDie()->fingerprint;
+  fixed.policy = proto::ShardPolicy::kStatic;
+  fixed.uneven = proto::UnevenShards::kDrop;
+  fixed.shard = 1;
+  fixed.num_shards = 3;
+  fixed.shuffle_window = 20;
+  fixed.seed = 3;
+  fixed.cursor = 9;
+  proto::Position leased = fixed;
+  leased.policy = proto::ShardPolicy::kDynamic;
+  leased.split_rows = 2;
+  leased.completed = {0, 3, 2, 1};
   const std::vector<std::string> seeds = {
       Call(0, begin.Encode()),
       Call(1, commit.Encode()),
@@ -47,12 +61,15 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
       Call(6, part.Encode()),
       Call(7, put.Encode()),
       Call(7, fuzz::kFeed),
+      Call(8, fixed.Encode()),
+      Call(8, leased.Encode()),
   };
   testing::RunMutations(&FuzzActions, seeds, 10'000);
   const auto state = fuzz::State();
   EXPECT_EQ(state->streams.load(), 0);
   EXPECT_EQ(state->open_gets.load(), 0);
   EXPECT_GT(fuzz::payloads_served, 100);
+  EXPECT_GT(fuzz::positions_served, 100);
 }
 
 TEST(ProtocolFuzz, IpcMessagesOfAPut) {

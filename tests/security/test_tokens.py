@@ -150,6 +150,12 @@ CALLS = {
         "read",
         "FAILED_PRECONDITION",
     ),
+    "ConfirmPosition": (
+        "DoAction",
+        action("ConfirmPosition", pb.ConfirmPosition(position=pb.Position(feed=FEED))),
+        "read",
+        "FAILED_PRECONDITION",  # of other rows
+    ),
     "ServerStatus": ("DoAction", action("ServerStatus"), None, None),
     "DropFeed": ("DoAction", action("DropFeed", pb.DropFeed(feed=FEED)), "admin", None),
 }

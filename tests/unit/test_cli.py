@@ -134,7 +134,7 @@ class FakeClient:
     """Stands in for a connected client; what it was asked to drop is in `dropped`."""
 
     def __init__(self):
-        part = SimpleNamespace(partition=3, rows=1234, bytes=2048, batches=2, crc32c=0xAB)
+        part = SimpleNamespace(partition=3, rows=1234, bytes=2048, batches=2, crc32c=0xAB, released=False)
         self.infos = [
             SimpleNamespace(
                 feed=name,
@@ -148,6 +148,9 @@ class FakeClient:
                 created_unix_ms=1_700_000_000_000,
                 schema_text="",
                 open_jobs=0,
+                retention="keep",
+                ttl_s=None,
+                confirmed_rows=0,
             )
             for name in ("zebra", "[bold]apple")
         ]

@@ -18,14 +18,13 @@ namespace flightbridge {
 
 namespace proto {
 struct AttemptRef;
+struct BeginWrite;
 struct CommitWriteResult;
 struct FeedInfo;
 struct GetTicket;
 struct PutResult;
 struct ServerStatus;
 struct BeginWriteResult;
-enum class Visibility : int32_t;
-enum class WriteMode : int32_t;
 }  // namespace proto
 
 // For servers at grpc+tls://. Paths of PEM files; empty ones are left out.
@@ -97,9 +96,8 @@ class FB_EXPORT Client {
   virtual arrow::Result<proto::ServerStatus> Status() = 0;
   virtual arrow::Status DropFeed(const std::string& feed, bool if_exists) = 0;
 
-  virtual arrow::Result<proto::BeginWriteResult> BeginWrite(
-      const std::string& feed, const std::string& job_id, proto::WriteMode mode,
-      const std::shared_ptr<arrow::Schema>& schema, proto::Visibility visible = {}) = 0;
+  // The message without `servers`, `home` and `self`, which are the client's own to say.
+  virtual arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& begin) = 0;
   // Waits until an open feed has another generation than this one, or is open no longer; at most
   // half of the client's timeout, then it returns the feed as it is.
   virtual arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,

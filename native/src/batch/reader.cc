@@ -98,6 +98,17 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
   return CheckLeaseSpec(spec);
 }
 
+// An epoch beyond those that the feed is kept for would fail in its middle.
+arrow::Status CheckRetention(const proto::ReaderSpec& spec, const proto::FeedInfo& feed) {
+  const int64_t kept = feed.retention ? feed.retention->epochs : 0;
+  if (kept == 0 || (spec.epochs >= 0 && spec.first_epoch + spec.epochs <= kept)) return {};
+  return Error(Code::kInvalidArgument, "epochs=", spec.epochs,
+               spec.first_epoch > 0 ? " from epoch " + std::to_string(spec.first_epoch) : "",
+               " is more than feed '", spec.feed, "' is kept for: it was written with retention=",
+               kept == 1 ? "once" : "epochs=" + std::to_string(kept),
+               "; read fewer, or write it with retention=keep");
+}
+
 plan::ShardSpec ShardOf(const proto::ReaderSpec& spec) {
   plan::ShardSpec shard{.shard = spec.shard, .num_shards = spec.num_shards};
   if (spec.policy != proto::ShardPolicy::kUnspecified) shard.policy = spec.policy;
@@ -151,6 +162,7 @@ arrow::Status Reader::Describe() {
     return Error(Code::kFailedPrecondition, "feed '", spec_.feed,
                  "' changed since the dataset was made: make the dataset again");
   }
+  ARROW_RETURN_NOT_OK(CheckRetention(spec_, feed_));
   ARROW_ASSIGN_OR_RAISE(const auto schema, source_->GetSchema());
   ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns));
 
@@ -211,6 +223,18 @@ ReaderStats Reader::stats() const {
           .own_rows = shard_->own_rows(),
           .padded_rows = shard_->padded_rows(),
           .dropped_rows = shard_->dropped_rows()};
+}
+
+arrow::Status Reader::Confirm(const proto::Position& position) {
+  ARROW_RETURN_NOT_OK(plan::VerifyPosition(position, context_));
+  if (!feed_.retention) return arrow::Status::OK();
+  ARROW_ASSIGN_OR_RAISE(const auto source, connect_());
+  proto::ConfirmPosition request;
+  request.position = position;
+  return source
+      ->Act("ConfirmPosition", request.Encode(),
+            "confirming a position of feed '" + spec_.feed + "'")
+      .status();
 }
 
 void Reader::Cancel() {

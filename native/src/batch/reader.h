@@ -62,6 +62,9 @@ class FB_EXPORT Reader {
   // Of the row behind the batch that Next() returned last.
   proto::Position position() const;
   ReaderStats stats() const;
+  // Tells the server that nothing before `position`, of this reader, will be read again, so that
+  // rows may be released (docs/protocol.md, "Retention"). One call on a connection of its own.
+  arrow::Status Confirm(const proto::Position& position);
   void Cancel();
 
  private:

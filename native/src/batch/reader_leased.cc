@@ -87,9 +87,8 @@ void Reader::DescribeProgress(proto::Position* position) const {
   position->cursor = progress_.epoch_over ? 1 : 0;
   position->split_rows = context_.split_rows;
   position->holder = progress_.holder;
-  if (progress_.epoch_over) return;
   position->completed = progress_.completed.Encode();
-  position->current = progress_.current;
+  if (!progress_.epoch_over) position->current = progress_.current;
 }
 
 void Reader::Advance(const ReadyBatch& ready) {
@@ -147,7 +146,10 @@ arrow::Result<BatchPtr> Reader::NextLeased() {
       return std::move(ready->batch);
     }
     const std::lock_guard lock(mutex_);
-    if (context_.epochs > 0) progress_.epoch = epoch_ = context_.epochs - 1;
+    if (context_.epochs > 0 && progress_.epoch != context_.epochs - 1) {
+      progress_.epoch = epoch_ = context_.epochs - 1;
+      progress_.completed.Clear();  // others had all of the last one
+    }
     progress_.epoch_over = true;
     return nullptr;
   }

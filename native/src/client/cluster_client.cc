@@ -100,18 +100,9 @@ class ClusterClient : public Client {
   }
 
   // The home first: the others ask it about the job, and would take it for aborted.
-  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
-                                                    const std::string& job_id,
-                                                    proto::WriteMode mode,
-                                                    const std::shared_ptr<arrow::Schema>& schema,
-                                                    proto::Visibility visible) override {
-    ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    proto::BeginWrite begin;
-    begin.feed = feed;
-    begin.job_id = job_id;
-    begin.mode = mode;
-    begin.schema = bytes->ToString();
-    begin.visible = visible;
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& asked) override {
+    const std::string& feed = asked.feed;
+    proto::BeginWrite begin = asked;
     begin.servers = servers_;
     begin.home = static_cast<uint32_t>(feed::HomeOf(servers_, feed));
     const auto begin_on = [&, this](size_t server) {
@@ -126,7 +117,7 @@ class ClusterClient : public Client {
     for (const arrow::Status& status :
          OnOthers(feed, [&](size_t server) { return begin_on(server).status(); })) {
       if (status.ok()) continue;
-      (void)AbortWrite(feed, job_id);  // the first error is the one that tells
+      (void)AbortWrite(feed, begin.job_id);  // the first error is the one that tells
       return status;
     }
     return result;

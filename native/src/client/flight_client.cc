@@ -80,20 +80,9 @@ class FlightClient : public Client {
                             "dropping feed '" + feed + "'");
   }
 
-  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
-                                                    const std::string& job_id,
-                                                    proto::WriteMode mode,
-                                                    const std::shared_ptr<arrow::Schema>& schema,
-                                                    proto::Visibility visible) override {
-    ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    proto::BeginWrite begin;
-    begin.feed = feed;
-    begin.job_id = job_id;
-    begin.mode = mode;
-    begin.schema = bytes->ToString();
-    begin.visible = visible;
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& begin) override {
     return ActFor<proto::BeginWriteResult>("BeginWrite", begin.Encode(),
-                                           "beginning a write of feed '" + feed + "'");
+                                           "beginning a write of feed '" + begin.feed + "'");
   }
 
   arrow::Result<proto::FeedInfo> WaitFeed(const std::string& feed, int64_t generation,

@@ -49,19 +49,8 @@ class LocalClient : public Client {
     return store->DropFeed({feed, if_exists});
   }
 
-  arrow::Result<proto::BeginWriteResult> BeginWrite(const std::string& feed,
-                                                    const std::string& job_id,
-                                                    proto::WriteMode mode,
-                                                    const std::shared_ptr<arrow::Schema>& schema,
-                                                    proto::Visibility visible) override {
+  arrow::Result<proto::BeginWriteResult> BeginWrite(const proto::BeginWrite& begin) override {
     ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection_));
-    ARROW_ASSIGN_OR_RAISE(const auto bytes, arrow::ipc::SerializeSchema(*schema));
-    proto::BeginWrite begin;
-    begin.feed = feed;
-    begin.job_id = job_id;
-    begin.mode = mode;
-    begin.schema = bytes->ToString();
-    begin.visible = visible;
     return store->BeginWrite(begin);
   }
 

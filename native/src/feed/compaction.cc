@@ -3,6 +3,7 @@
 
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
+#include "feed/retention.h"
 #include "feed/schema_rules.h"
 
 namespace flightbridge::feed {
@@ -35,6 +36,10 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     for (const auto& partition : snapshot->partitions) {
       record.feed->partitions.push_back(AttemptRecord(0, *partition));
     }
+    if (snapshot->retention.epochs != 0 || snapshot->retention.ttl_ms != 0) {
+      record.feed->retention = snapshot->retention.Encode();
+    }
+    record.feed->confirmed = ConfirmedOf(*snapshot);
     if (snapshot->span != nullptr) {
       proto::FeedInfo span;
       span.servers = snapshot->span->servers;
@@ -61,6 +66,7 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     begin.begin->job_id = job->job_id;
     begin.begin->mode = static_cast<int32_t>(job->mode);
     begin.begin->skip = job->skip;
+    if (job->retention) begin.begin->retention = job->retention->Encode();
     if (job->span != nullptr) {
       begin.begin->servers = job->span->servers;
       begin.begin->home = job->span->home;

@@ -4,6 +4,7 @@
 
 #include "common/format.h"
 #include "feed/feed_store_impl.h"
+#include "feed/retention.h"
 #include "feed/span.h"
 
 namespace flightbridge::feed {
@@ -16,6 +17,7 @@ std::shared_ptr<const Snapshot> FeedStoreImpl::Current(const std::string& feed) 
 arrow::Status FeedStoreImpl::CheckTarget(const WriteJob& job, const Snapshot* current) const {
   if (!job.decided_elsewhere()) ARROW_RETURN_NOT_OK(CheckMode(job, current));
   ARROW_RETURN_NOT_OK(CheckSpan(job, current));
+  if (current != nullptr) ARROW_RETURN_NOT_OK(CheckRetainedAppend(job, *current));
   ARROW_RETURN_NOT_OK(CheckNoStream(job));
   const auto damage = damaged_.find(job.feed);
   if (damage == damaged_.end() || job.mode == proto::WriteMode::kOverwrite) return {};
@@ -66,7 +68,10 @@ arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::st
   std::lock_guard lock(mutex_);
   if (const auto damage = damaged_.find(feed); damage != damaged_.end())
     return damage->second.status;
-  if (auto current = Visible(feed)) return current;
+  if (auto current = Visible(feed)) {
+    Use(*current);
+    return current;
+  }
   return NotFound(feed);
 }
 
@@ -95,7 +100,11 @@ std::string FeedStoreImpl::LargestFeeds() const {
   std::map<std::string, int64_t> bytes;  // what is staged counts, too
   {
     std::lock_guard lock(mutex_);
-    for (const auto& [name, snapshot] : feeds_) bytes[name] += snapshot->bytes;
+    for (const auto& [name, snapshot] : feeds_) {
+      for (const auto& partition : snapshot->partitions) {
+        if (!partition->released) bytes[name] += partition->bytes;
+      }
+    }
     for (const auto& [key, job] : jobs_) {
       for (const auto& [name, staged] : job->staged) bytes[key.first] += staged.data->bytes;
     }

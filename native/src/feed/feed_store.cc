@@ -7,6 +7,7 @@
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
 #include "feed/placement.h"
+#include "feed/retention.h"
 #include "feed/schema_rules.h"
 #include "feed/span.h"
 
@@ -77,12 +78,14 @@ FeedStoreImpl::~FeedStoreImpl() {
 
 void FeedStoreImpl::StartSweeper() {
   sweeper_->thread = StartThread([this] {
-    const auto period = std::max<std::chrono::milliseconds>(options_.orphan_ttl / 4,
-                                                            std::chrono::milliseconds(100));
+    constexpr std::chrono::milliseconds kShortest{100}, kLongest{5000};
+    const auto period =
+        std::clamp<std::chrono::milliseconds>(options_.orphan_ttl / 4, kShortest, kLongest);
     std::unique_lock lock(sweeper_->mutex);
     while (!sweeper_->wakes.wait_for(lock, period, [this] { return sweeper_->stopping; })) {
       lock.unlock();
       SweepOrphans();
+      DropIdleFeeds();
       lock.lock();
     }
   });
@@ -105,6 +108,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
         " would change a feed under its readers: use errorifexists or ignore and a feed of "
         "its own, or visible=job");
   }
+  ARROW_RETURN_NOT_OK(CheckRetention(request));
   auto schema = DecodeSchema(request.schema);
   if (!schema.ok()) {
     return WithContext(schema.status(), "feed '" + request.feed + "'");
@@ -116,6 +120,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   job->schema = schema.MoveValueUnsafe();
   job->schema_hash = SchemaHash(*job->schema);
   job->active_ms = NowMs();
+  job->retention = request.retention;
   ARROW_ASSIGN_OR_RAISE(job->span, SpanOf(request));
   if (stream && job->span != nullptr) {
     return Error(Code::kInvalidArgument, "feed '", request.feed,
@@ -168,6 +173,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   record.begin->mode = static_cast<int32_t>(job->mode);
   record.begin->schema = request.schema;
   record.begin->skip = job->skip;
+  if (job->retention) record.begin->retention = job->retention->Encode();
   record.begin->servers = request.servers;
   record.begin->home = request.home;
   record.begin->self = request.self;
@@ -416,6 +422,7 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     } else {
       changed_.notify_all();
     }
+    Use(*snapshot);
     Remember(key, *snapshot, std::move(decision));
     result.feed = InfoOf(request.feed);
   }
@@ -468,8 +475,6 @@ arrow::Status FeedStoreImpl::AbortWrite(const proto::AbortWrite& request) {
 
 arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
-  std::shared_ptr<const Snapshot> dropped;  // freed after the locks
-  decltype(damaged_)::node_type damaged;    // so is this
   std::lock_guard decisions(decisions_);
   {
     std::lock_guard lock(mutex_);
@@ -477,15 +482,27 @@ arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
       return request.if_exists ? arrow::Status::OK() : NotFound(request.feed);
     }
   }
+  return Drop(request.feed, nullptr);
+}
+
+arrow::Status FeedStoreImpl::Drop(const std::string& feed, const Snapshot* expected) {
+  std::shared_ptr<const Snapshot> dropped;  // freed after the lock
+  decltype(damaged_)::node_type damaged;    // so is this
   {
     std::shared_lock recording(recording_);
+    {
+      std::lock_guard lock(mutex_);
+      const auto current = Current(feed);
+      if (current == nullptr || (expected != nullptr && current.get() != expected)) return {};
+    }
     proto::JournalRecord record;
     record.drop.emplace();
-    record.drop->feed = request.feed;
+    record.drop->feed = feed;
     ARROW_RETURN_NOT_OK(Record(record));
     std::lock_guard lock(mutex_);
-    dropped = std::move(feeds_.extract(request.feed).mapped());
-    damaged = damaged_.extract(request.feed);
+    dropped = std::move(feeds_.extract(feed).mapped());
+    damaged = damaged_.extract(feed);
+    used_ms_.erase(feed);
     changed_.notify_all();
   }
   CompactIfLarge();

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include <arrow/type.h>
 
 #include "feed/partition.h"
+#include "feed/row_set.h"
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 #include "segment/ipc_message.h"
@@ -52,8 +54,11 @@ struct Snapshot {
   std::shared_ptr<arrow::Schema> schema;
   std::vector<std::shared_ptr<const Partition>> partitions;  // that are here, by number
   std::shared_ptr<const Span> span;  // null: the feed is on this server alone
+  proto::Retention retention;
+  // By partition: what readers need no more.
+  std::shared_ptr<const std::map<int64_t, RowSet>> confirmed;
 
-  // NOT_FOUND that names the feed and the partition.
+  // NOT_FOUND that names the feed and the partition, FAILED_PRECONDITION where it is released.
   arrow::Result<std::shared_ptr<const Partition>> Find(int64_t partition) const;
   proto::FeedInfo Info() const;
   // Grows with every partition of an open feed, and once more when it is sealed.
@@ -151,9 +156,18 @@ class FeedStore {
   // Does here what the home has answered, in its order. Idempotent.
   virtual arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) = 0;
 
-  // Aborts write jobs past their orphan_ttl; returns how many. Also run by the store itself,
-  // every quarter of that time.
+  // Notes that readers need these rows of the feed no more, durably, and releases the partitions
+  // of which that is true as a whole. Does nothing for a feed without Retention.epochs.
+  // FAILED_PRECONDITION where the feed has another feed_id.
+  virtual arrow::Result<proto::ConfirmPositionResult> Confirm(
+      const std::string& feed, uint64_t feed_id, const std::vector<proto::RowRange>& rows) = 0;
+
+  // Aborts write jobs past their orphan_ttl; returns how many. Also run by the store itself, now
+  // and then.
   virtual int SweepOrphans() = 0;
+  // Drops feeds that nothing used for their Retention.ttl_ms; returns how many. Also run by the
+  // store itself, now and then. The time begins anew when the server starts.
+  virtual int DropIdleFeeds() = 0;
 
   // Ends every wait for room with UNAVAILABLE, now and later: the server is stopping.
   virtual void StopWaiting() = 0;

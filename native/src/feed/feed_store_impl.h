@@ -71,7 +71,10 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Result<proto::CommitStatusResult> CommitStatus(
       const proto::CommitStatus& question) override;
   arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) override;
+  arrow::Result<proto::ConfirmPositionResult> Confirm(
+      const std::string& feed, uint64_t feed_id, const std::vector<proto::RowRange>& rows) override;
   int SweepOrphans() override;
+  int DropIdleFeeds() override;
   arrow::Result<proto::FeedInfo> WaitForChange(const std::string& feed, int64_t generation,
                                                std::chrono::milliseconds timeout) override;
   void StopWaiting() override;
@@ -104,12 +107,15 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status ReplayCommit(const proto::JournalCommit& record);
   arrow::Status ReplayFeed(const proto::JournalFeed& record);
   arrow::Status ReplayDone(const proto::JournalDone& record);
+  arrow::Status ReplayConfirm(const proto::JournalConfirm& record);
   arrow::Result<std::shared_ptr<arrow::Schema>> SharedSchema(const std::string& bytes);
   void MapEverything();
 
   // Compaction (compaction.cc): under decisions_.
   void CompactIfLarge();
   arrow::Status EmitState(const segment::Journal::Replay& emit) const;
+  // Under decisions_. Nothing where the feed is gone, or has another content than `expected`.
+  arrow::Status Drop(const std::string& feed, const Snapshot* expected);
   // Ends a job; its staged attempts are freed by the caller's last reference.
   arrow::Status EndJob(const JobPtr& job, JobEnd end);
   arrow::Status Explain(const std::string& feed, const arrow::Status& status) const;
@@ -118,6 +124,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   // RESOURCE_EXHAUSTED where `feed` would be one more than max_feeds. Under mutex_.
   arrow::Status CheckFeedCount(const std::string& feed) const;
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
+  void Use(const Snapshot& snapshot) const;                                // under mutex_
   arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
@@ -142,6 +149,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   uint64_t next_order_ = 1;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const Snapshot>> feeds_;
+  // When feeds that have a Retention.ttl_ms were last used, in NowMs().
+  mutable std::map<std::string, int64_t> used_ms_;
   // Committed feeds that cannot be read, by name: found out when their segments were mapped.
   std::map<std::string, Damage> damaged_;
   // Feeds of open stream jobs, and why those that ended without a commit are gone.

@@ -48,7 +48,8 @@ struct Partition {
   int64_t rows = 0;
   int64_t bytes = 0;  // metadata and body bytes stored
   int64_t batches = 0;
-  uint32_t crc32c = 0;  // over the batch checksums, see PutEnd
+  uint32_t crc32c = 0;    // over the batch checksums, see PutEnd
+  bool released = false;  // its rows are gone: no messages, no segments
   std::shared_ptr<arrow::Schema> schema;
   std::vector<StoredMessage> messages;        // in stream order, dictionaries before their users
   std::vector<segment::SegmentRef> segments;  // where they lie

@@ -4,6 +4,7 @@
 
 #include "feed/feed_store_impl.h"
 #include "feed/journal_records.h"
+#include "feed/retention.h"
 #include "feed/schema_rules.h"
 #include "feed/span.h"
 #include "feed/stored_record.h"
@@ -79,6 +80,7 @@ arrow::Status FeedStoreImpl::Replay(std::string_view payload) {
   if (record->commit) return ReplayCommit(*record->commit);
   if (record->feed) return ReplayFeed(*record->feed);
   if (record->done) return ReplayDone(*record->done);
+  if (record->confirm) return ReplayConfirm(*record->confirm);
   if (record->drop) {
     if (feeds_.erase(record->drop->feed) == 0) return Inconsistent("drops an unknown feed");
     return {};
@@ -115,6 +117,10 @@ arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
   job->feed_id = record.feed_id;
   job->created_unix_ms = record.created_unix_ms;
   job->active_ms = NowMs();
+  if (!record.retention.empty()) {
+    job->retention = proto::Parse<proto::Retention>(record.retention);
+    if (!job->retention) return Inconsistent("has a retention that cannot be read");
+  }
   if (!record.servers.empty()) {
     auto span = std::make_shared<Span>();
     *span = {record.servers, record.home, record.self, {}};
@@ -180,6 +186,10 @@ arrow::Status FeedStoreImpl::ReplayFeed(const proto::JournalFeed& record) {
   for (const proto::JournalAttempt& partition : record.partitions) {
     partitions.push_back(PartitionOf(partition, record.feed, job.schema));
   }
+  if (!record.retention.empty()) {
+    job.retention = proto::Parse<proto::Retention>(record.retention);
+    if (!job.retention) return Inconsistent("has a retention that cannot be read");
+  }
   auto snapshot = BuildSnapshot(job, nullptr, partitions, record.feed_id, record.created_unix_ms);
   if (!record.span.empty()) {
     const auto whole = proto::Parse<proto::FeedInfo>(record.span);
@@ -191,7 +201,11 @@ arrow::Status FeedStoreImpl::ReplayFeed(const proto::JournalFeed& record) {
     snapshot->span = std::move(span);
     SumUp(snapshot.get());
   }
-  feeds_[record.feed] = std::move(snapshot);
+  if (record.confirmed.empty()) {
+    feeds_[record.feed] = std::move(snapshot);
+  } else {
+    feeds_[record.feed] = WithConfirmed(*snapshot, record.confirmed);
+  }
   return {};
 }
 
@@ -215,6 +229,7 @@ void FeedStoreImpl::MapEverything() {
     auto mapped = std::make_shared<Snapshot>(*snapshot);
     Damage damage;
     for (auto& partition : mapped->partitions) {
+      if (partition->released) continue;
       if (auto whole = MapPartition(*segments_, *partition, &damage.held); whole.ok()) {
         partition = whole.MoveValueUnsafe();
       } else {

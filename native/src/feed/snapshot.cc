@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "feed/feed_store.h"
+#include "feed/retention.h"
 
 namespace flightbridge::feed {
 
@@ -22,6 +23,12 @@ arrow::Result<std::shared_ptr<const Partition>> Snapshot::Find(int64_t partition
                      : ", numbered from " + std::to_string(partitions.front()->partition) + " to " +
                            std::to_string(partitions.back()->partition));
   }
+  if ((*at)->released) {
+    return Error(Code::kFailedPrecondition, "partition ", partition, " of feed '", name,
+                 "' is released: it was written with retention=", NameOf(retention),
+                 ", and readers have confirmed its rows; continue from a confirmed position, or "
+                 "write the feed again");
+  }
   return *at;
 }
 
@@ -37,6 +44,8 @@ proto::FeedInfo Snapshot::Info() const {
   info.bytes = bytes;
   info.created_unix_ms = created_unix_ms;
   info.schema_text = schema->ToString(/*show_metadata=*/false);
+  if (retention.epochs != 0 || retention.ttl_ms != 0) info.retention = retention;
+  info.confirmed_rows = ConfirmResult(*this).confirmed_rows;
   info.partitions.reserve(partitions.size());
   if (span != nullptr) {
     info.servers = span->servers;
@@ -54,6 +63,7 @@ proto::FeedInfo Snapshot::Info() const {
     entry.bytes = partition->bytes;
     entry.batches = partition->batches;
     entry.crc32c = partition->crc32c;
+    entry.released = partition->released;
     info.partitions.push_back(entry);
   }
   return info;

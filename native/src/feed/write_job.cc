@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "feed/retention.h"
 #include "feed/schema_rules.h"
 #include "flightbridge/error.h"
 
@@ -117,6 +118,7 @@ std::shared_ptr<Snapshot> OpenSnapshot(const WriteJob& job) {
   snapshot->feed_id = job.feed_id;
   snapshot->created_unix_ms = job.created_unix_ms;
   snapshot->schema = job.schema;
+  snapshot->retention = RetentionOf(job, nullptr);
   snapshot->partitions.reserve(job.visible.size());
   for (const auto& [number, partition] : job.visible) {
     snapshot->partitions.push_back(partition);
@@ -136,6 +138,7 @@ std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* cur
   snapshot->feed_id = feed_id;
   snapshot->created_unix_ms = created_unix_ms;
   snapshot->schema = job.schema;
+  snapshot->retention = RetentionOf(job, current);
   int64_t next = -1;  // -1: partitions keep their numbers
   if (job.mode == proto::WriteMode::kAppend && current != nullptr) {
     snapshot->schema = current->schema;

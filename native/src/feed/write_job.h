@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,9 +28,10 @@ struct WriteJob {
   proto::WriteMode mode = proto::WriteMode::kUnspecified;
   std::shared_ptr<arrow::Schema> schema;
   uint64_t schema_hash = 0;
-  uint64_t serial = 0;               // tells two jobs of the same name apart in the journal
-  bool skip = false;                 // mode ignore, and the feed exists
-  std::shared_ptr<const Span> span;  // null: the feed is on this server alone
+  uint64_t serial = 0;  // tells two jobs of the same name apart in the journal
+  std::optional<proto::Retention> retention;  // as asked for
+  bool skip = false;                          // mode ignore, and the feed exists
+  std::shared_ptr<const Span> span;           // null: the feed is on this server alone
 
   // Visibility PARTITION: readers see `visible` at once, under the id of the feed to come.
   bool stream = false;

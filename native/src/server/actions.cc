@@ -10,6 +10,7 @@
 
 #include "feed/span.h"
 #include "flightbridge/error.h"
+#include "server/confirm_internal.h"
 #include "server/lease_actions_internal.h"
 
 namespace flightbridge::server {
@@ -156,6 +157,15 @@ Answer OpenChannel(ServiceState* state, const Caller& caller, std::string_view b
   return state->OfferChannel(caller).Encode();
 }
 
+Answer Confirm(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request,
+                        ParseBody<proto::ConfirmPosition>("ConfirmPosition", body));
+  const proto::Position position = request.position.value_or(proto::Position{});
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, position.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto result, ConfirmPosition(state, position));
+  return result.Encode();
+}
+
 struct Entry {
   std::string_view name;  // behind "flightbridge.v1."
   std::string_view description;
@@ -178,6 +188,8 @@ constexpr std::array kActions = {
           Acquire},
     Entry{"RenewLease", "RenewLease: keeps a reader's splits", Renew},
     Entry{"ReleaseSplits", "ReleaseSplits: completes splits or gives them back", Release},
+    Entry{"ConfirmPosition",
+          "ConfirmPosition -> ConfirmPositionResult: rows before it may be released", Confirm},
     Entry{"OpenChannel", "OpenChannel -> ChannelOffer: a key for one data channel", OpenChannel},
     Entry{"WaitFeed", "WaitFeed -> FeedInfo: waits for more of a feed that is being written",
           WaitFeed},

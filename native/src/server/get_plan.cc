@@ -82,6 +82,7 @@ arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket
   if (ticket.ranges.empty()) {
     ARROW_RETURN_NOT_OK(feed::CheckWhole(snapshot));
     for (const auto& partition : snapshot.partitions) {
+      ARROW_RETURN_NOT_OK(snapshot.Find(partition->partition).status());  // it may be released
       plan.ranges.push_back({partition, 0, partition->rows});
     }
   }

@@ -1,0 +1,212 @@
+#include "feed/retention.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "feed/feed_store_impl.h"
+#include "feed/schema_rules.h"
+
+namespace flightbridge::feed {
+namespace {
+
+constexpr int64_t kMostEpochs = 1'000'000;
+constexpr int64_t kLongestTtlMs = int64_t{10} * 365 * 24 * 3600 * 1000;
+
+bool Empty(const proto::Retention& retention) {
+  return retention.epochs == 0 && retention.ttl_ms == 0;
+}
+
+bool Same(const proto::Retention& a, const proto::Retention& b) {
+  return a.epochs == b.epochs && a.ttl_ms == b.ttl_ms;
+}
+
+std::string Both(const proto::Retention& retention) {
+  return "retention=" + NameOf(retention) +
+         " and ttl=" + (retention.ttl_ms == 0 ? "none" : std::to_string(retention.ttl_ms) + " ms");
+}
+
+}  // namespace
+
+std::string NameOf(const proto::Retention& retention) {
+  if (retention.epochs == 0) return "keep";
+  if (retention.epochs == 1) return "once";
+  return "epochs=" + std::to_string(retention.epochs);
+}
+
+arrow::Status CheckRetention(const proto::BeginWrite& request) {
+  if (!request.retention) return {};
+  const proto::Retention& asked = *request.retention;
+  if (asked.epochs < 0 || asked.epochs > kMostEpochs) {
+    return Error(Code::kInvalidArgument, "feed '", request.feed, "': retention of ", asked.epochs,
+                 " epochs is out of range: use 1 to ", kMostEpochs, ", or 0 to keep the rows");
+  }
+  if (asked.ttl_ms < 0 || asked.ttl_ms > kLongestTtlMs) {
+    return Error(Code::kInvalidArgument, "feed '", request.feed, "': a ttl of ", asked.ttl_ms,
+                 " ms is out of range: use 1 ms to ten years, or 0 for none");
+  }
+  if (!request.servers.empty() && !Empty(asked)) {
+    return Error(Code::kInvalidArgument, "feed '", request.feed, "': ", Both(asked),
+                 " is for feeds on one server, and this one spans ", request.servers.size(),
+                 ": leave it out, and drop the feed when it is done with");
+  }
+  return {};
+}
+
+arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current) {
+  if (job.mode != proto::WriteMode::kAppend) return {};
+  if (job.retention && !Same(*job.retention, current.retention)) {
+    return Error(Code::kFailedPrecondition, "cannot append to feed '", job.feed, "' with ",
+                 Both(*job.retention), ": it has ", Both(current.retention),
+                 "; leave them out, or write with mode overwrite");
+  }
+  if (current.confirmed == nullptr) return {};
+  return Error(Code::kFailedPrecondition, "cannot append to feed '", job.feed,
+               "': it has retention=", NameOf(current.retention),
+               " and readers have confirmed rows of it; write a feed of another name, or overwrite "
+               "it when they are done");
+}
+
+proto::Retention RetentionOf(const WriteJob& job, const Snapshot* current) {
+  if (job.retention) return *job.retention;
+  const bool append = job.mode == proto::WriteMode::kAppend && current != nullptr;
+  return append ? current->retention : proto::Retention{};
+}
+
+std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
+                                            const std::vector<proto::RowRange>& rows) {
+  std::map<int64_t, RowSet> asked;
+  for (const proto::RowRange& range : rows) {
+    const auto at = std::ranges::lower_bound(snapshot.partitions, range.partition, {},
+                                             [](const auto& p) { return p->partition; });
+    if (at == snapshot.partitions.end() || (*at)->partition != range.partition) continue;
+    asked[range.partition].Add(std::max<int64_t>(range.row_begin, 0),
+                               std::min(range.row_end, (*at)->rows));
+  }
+  std::vector<proto::JournalRows> found;
+  for (const auto& [partition, set] : asked) {
+    RowSet have;
+    if (snapshot.confirmed != nullptr) {
+      if (const auto at = snapshot.confirmed->find(partition); at != snapshot.confirmed->end()) {
+        have = at->second;
+      }
+    }
+    for (const auto& [begin, end] : set.runs()) {
+      if (have.Add(begin, end) > 0) found.push_back({partition, begin, end});
+    }
+  }
+  return found;
+}
+
+std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
+                                              const std::vector<proto::JournalRows>& rows) {
+  auto changed = std::make_shared<Snapshot>(snapshot);
+  auto confirmed = std::make_shared<std::map<int64_t, RowSet>>();
+  if (snapshot.confirmed != nullptr) *confirmed = *snapshot.confirmed;
+  for (const auto& range : rows) (*confirmed)[range.partition].Add(range.row_begin, range.row_end);
+  for (auto& partition : changed->partitions) {
+    const auto at = confirmed->find(partition->partition);
+    if (partition->released || at == confirmed->end() || at->second.rows() < partition->rows) {
+      continue;
+    }
+    auto released = std::make_shared<Partition>(*partition);
+    released->released = true;
+    released->messages.clear();
+    released->segments.clear();
+    released->verified.reset();
+    partition = std::move(released);
+  }
+  changed->confirmed = std::move(confirmed);
+  return changed;
+}
+
+std::vector<proto::JournalRows> ConfirmedOf(const Snapshot& snapshot) {
+  std::vector<proto::JournalRows> rows;
+  if (snapshot.confirmed == nullptr) return rows;
+  for (const auto& [partition, set] : *snapshot.confirmed) {
+    for (const auto& [begin, end] : set.runs()) rows.push_back({partition, begin, end});
+  }
+  return rows;
+}
+
+proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot) {
+  proto::ConfirmPositionResult result;
+  result.released_partitions =
+      std::ranges::count_if(snapshot.partitions, [](const auto& p) { return p->released; });
+  if (snapshot.confirmed == nullptr) return result;
+  for (const auto& [partition, set] : *snapshot.confirmed) result.confirmed_rows += set.rows();
+  return result;
+}
+
+arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
+    const std::string& feed, uint64_t feed_id, const std::vector<proto::RowRange>& rows) {
+  ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
+  std::shared_ptr<const Snapshot> replaced;  // freed after the locks
+  std::lock_guard decisions(decisions_);
+  std::shared_ptr<const Snapshot> current;
+  {
+    std::lock_guard lock(mutex_);
+    current = Current(feed);
+    if (current == nullptr) return NotFound(feed);
+    Use(*current);
+  }
+  if (current->feed_id != feed_id) {
+    return Error(Code::kFailedPrecondition, "feed '", feed,
+                 "' was written again since the reader began: there is nothing of it to confirm");
+  }
+  if (current->retention.epochs == 0) return proto::ConfirmPositionResult{};
+  auto added = Unconfirmed(*current, rows);
+  if (added.empty()) return ConfirmResult(*current);
+  const auto changed = WithConfirmed(*current, added);
+  {
+    std::shared_lock recording(recording_);
+    proto::JournalRecord record;
+    record.confirm = {feed, feed_id, std::move(added)};
+    ARROW_RETURN_NOT_OK(Record(record));
+    std::lock_guard lock(mutex_);
+    replaced = std::exchange(feeds_[feed], changed);
+    changed_.notify_all();
+  }
+  current.reset();
+  CompactIfLarge();
+  return ConfirmResult(*changed);
+}
+
+arrow::Status FeedStoreImpl::ReplayConfirm(const proto::JournalConfirm& record) {
+  const auto current = Current(record.feed);
+  if (current == nullptr || current->feed_id != record.feed_id) {
+    return Error(Code::kDataLoss, "a record confirms rows of an unknown feed");
+  }
+  feeds_[record.feed] = WithConfirmed(*current, record.rows);
+  return {};
+}
+
+void FeedStoreImpl::Use(const Snapshot& snapshot) const {
+  if (snapshot.retention.ttl_ms > 0) used_ms_[snapshot.name] = NowMs();
+}
+
+int FeedStoreImpl::DropIdleFeeds() {
+  std::vector<std::shared_ptr<const Snapshot>> idle;
+  std::lock_guard decisions(decisions_);
+  {
+    std::lock_guard lock(mutex_);
+    const int64_t now = NowMs();
+    for (const auto& [name, snapshot] : feeds_) {
+      if (snapshot->retention.ttl_ms == 0) continue;
+      const auto [used, first] = used_ms_.emplace(name, now);
+      const auto job = jobs_.lower_bound({name, ""});
+      const bool written = job != jobs_.end() && job->first.first == name;
+      // A stream that is being sent holds the snapshot.
+      if (first || written || snapshot.use_count() > 1) {
+        used->second = now;
+      } else if (now - used->second >= snapshot->retention.ttl_ms) {
+        idle.push_back(snapshot);
+      }
+    }
+  }
+  int dropped = 0;
+  for (const auto& snapshot : idle) dropped += Drop(snapshot->name, snapshot.get()).ok() ? 1 : 0;
+  return dropped;
+}
+
+}  // namespace flightbridge::feed

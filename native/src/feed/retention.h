@@ -1,0 +1,35 @@
+// How long feeds keep their rows. Private to feed/.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <arrow/status.h>
+
+#include "feed/feed_store.h"
+#include "feed/write_job.h"
+
+namespace flightbridge::feed {
+
+// INVALID_ARGUMENT for values out of range, or for a feed that spans several servers.
+arrow::Status CheckRetention(const proto::BeginWrite& request);
+// FAILED_PRECONDITION where an append asks for another retention than the feed has, or where rows
+// of the feed are confirmed: readers could not tell the new ones from those they had.
+arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current);
+// Of the feed that the job makes of `current`, which may be null.
+proto::Retention RetentionOf(const WriteJob& job, const Snapshot* current);
+
+// The part of `rows` that is in partitions of the snapshot and not confirmed yet.
+std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
+                                            const std::vector<proto::RowRange>& rows);
+// The snapshot with these rows confirmed, and without what that releases.
+std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
+                                              const std::vector<proto::JournalRows>& rows);
+// All confirmed rows of the snapshot.
+std::vector<proto::JournalRows> ConfirmedOf(const Snapshot& snapshot);
+proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot);
+
+// "once", "epochs=3", "kept": for messages.
+std::string NameOf(const proto::Retention& retention);
+
+}  // namespace flightbridge::feed

@@ -1,0 +1,131 @@
+#include "server/confirm_internal.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "feed/span.h"
+#include "flightbridge/error.h"
+#include "plan/order.h"
+#include "plan/position.h"
+#include "plan/rows.h"
+#include "plan/shard.h"
+#include "plan/splits.h"
+
+namespace flightbridge::server {
+namespace {
+
+using plan::Interval;
+using Rows = std::shared_ptr<const plan::FeedRows>;
+
+// What a position costs must not depend on a stranger.
+constexpr int64_t kMostPartShards = 1 << 20;
+constexpr int64_t kMostSplits = 50'000'000;
+
+arrow::Status Damaged(const proto::Position& position, const char* field, int64_t value) {
+  return Error(Code::kInvalidArgument, "the position of feed '", position.feed, "' has ", field,
+               "=", value, ", which no reader of it has: it is damaged; confirm another");
+}
+
+Rows RowsOf(const feed::Snapshot& snapshot) {
+  std::vector<plan::PartitionRows> partitions;
+  partitions.reserve(snapshot.partitions.size());
+  for (const auto& p : snapshot.partitions) partitions.push_back({p->partition, p->rows});
+  return std::make_shared<const plan::FeedRows>(std::move(partitions));
+}
+
+// Of a shard that is read to `cursor` in the last epoch, or beyond that epoch: all of it.
+arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool beyond,
+                        std::vector<Interval>* done) {
+  if (position.num_shards < 1) return Damaged(position, "num_shards", position.num_shards);
+  if (position.shard < 0 || position.shard >= position.num_shards) {
+    return Damaged(position, "shard", position.shard);
+  }
+  if (position.policy == plan::ShardPolicy::kStaticPartition &&
+      position.num_shards > kMostPartShards) {
+    return Damaged(position, "num_shards", position.num_shards);
+  }
+  if (position.policy == plan::ShardPolicy::kOff && position.num_shards > 1) return {};
+  const plan::ShardRows shard(
+      rows, {position.policy, position.uneven, position.shard, position.num_shards});
+  const int64_t cursor = beyond ? shard.rows() : position.cursor;
+  if (cursor < 0 || cursor > shard.rows()) return Damaged(position, "cursor", cursor);
+  const bool padded = position.uneven == plan::UnevenShards::kPad;
+  // A shard without rows of its own is padded with those of others.
+  if (padded && rows->rows() < position.num_shards) return {};
+  if (cursor == shard.rows()) {
+    shard.AppendGlobal({0, shard.own_rows()}, done);
+  } else if (padded) {
+    return {};
+  } else if (position.shuffle_window == 0) {
+    shard.AppendGlobal({0, cursor}, done);
+  } else {
+    const plan::OrderSpec order{.shard = position.shard,
+                                .num_shards = position.num_shards,
+                                .window = position.shuffle_window,
+                                .seed = position.seed};
+    if (order.window < plan::kWholeShard) return Damaged(position, "shuffle_window", order.window);
+    const plan::ShuffledEpoch epoch(order, {0, shard.rows()}, position.epoch);
+    for (int64_t w = 0; w < epoch.num_windows() && epoch.WindowStart(w + 1) <= cursor; ++w) {
+      for (const Interval& part : epoch.WindowIntervals(w)) shard.AppendGlobal(part, done);
+    }
+  }
+  return {};
+}
+
+arrow::Status SplitsDone(const proto::Position& position, const Rows& rows,
+                         std::vector<Interval>* done) {
+  if (position.split_rows < 1 || plan::CountSplits(*rows, position.split_rows) > kMostSplits) {
+    return Damaged(position, "split_rows", position.split_rows);
+  }
+  const plan::SplitOrder order(rows,
+                               {.split_rows = position.split_rows,
+                                .shuffled = position.shuffle_window != 0,
+                                .seed = position.seed},
+                               position.epoch);
+  ARROW_ASSIGN_OR_RAISE(const auto splits,
+                        plan::SplitSet::Decode(position.completed, order.size()));
+  splits.ForEach([&](int64_t split) { done->push_back(order.Rows(split)); });
+  return {};
+}
+
+}  // namespace
+
+arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position& position,
+                                                          const feed::Snapshot& snapshot) {
+  if (position.fingerprint != snapshot.fingerprint) {
+    return Error(Code::kPositionMismatch, "the position is of other rows than feed '",
+                 snapshot.name,
+                 "' has: the feed was written again, and there is nothing of it to "
+                 "confirm");
+  }
+  const int64_t last = snapshot.retention.epochs - 1;
+  if (last < 0 || position.epoch < last) return std::vector<proto::RowRange>{};
+  const Rows rows = RowsOf(snapshot);
+  std::vector<Interval> done;
+  const bool beyond = position.epoch > last;
+  if (position.policy != plan::ShardPolicy::kDynamic) {
+    ARROW_RETURN_NOT_OK(ShardDone(position, rows, beyond, &done));
+  } else if (!beyond) {
+    ARROW_RETURN_NOT_OK(SplitsDone(position, rows, &done));
+  }
+  std::vector<plan::Range> ranges;
+  for (const Interval& interval : done) rows->AppendRanges(interval, &ranges);
+  std::vector<proto::RowRange> confirmed;
+  confirmed.reserve(ranges.size());
+  for (const auto& range : ranges) {
+    confirmed.push_back({range.partition, range.row_begin, range.row_end});
+  }
+  return confirmed;
+}
+
+arrow::Result<proto::ConfirmPositionResult> ConfirmPosition(ServiceState* state,
+                                                            const proto::Position& position) {
+  ARROW_RETURN_NOT_OK(feed::ValidateFeedName(position.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto snapshot, state->store->Find(position.feed));
+  ARROW_RETURN_NOT_OK(feed::CheckWhole(*snapshot));
+  ARROW_ASSIGN_OR_RAISE(const auto rows, ConfirmedRows(position, *snapshot));
+  return state->store->Confirm(position.feed, snapshot->feed_id, rows);
+}
+
+}  // namespace flightbridge::server
