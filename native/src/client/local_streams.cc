@@ -150,7 +150,7 @@ arrow::Result<std::unique_ptr<PutStream>> OpenLocalPut(
 arrow::Result<std::unique_ptr<GetStream>> OpenLocalGet(std::shared_ptr<Connection> connection,
                                                        const proto::GetTicket& ticket) {
   ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection));
-  ARROW_ASSIGN_OR_RAISE(auto snapshot, store->Find(ticket.feed));
+  ARROW_ASSIGN_OR_RAISE(auto snapshot, store->FindToRead(ticket.feed));
   ARROW_RETURN_NOT_OK(feed::CheckWhole(*snapshot));
   ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, snapshot->Info()));
   ARROW_ASSIGN_OR_RAISE(auto columns, ResolveColumns(ticket, *snapshot->schema));

@@ -68,11 +68,16 @@ arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::Find(const std::st
   std::lock_guard lock(mutex_);
   if (const auto damage = damaged_.find(feed); damage != damaged_.end())
     return damage->second.status;
-  if (auto current = Visible(feed)) {
-    Use(*current);
-    return current;
-  }
+  if (auto current = Visible(feed)) return current;
   return NotFound(feed);
+}
+
+arrow::Result<std::shared_ptr<const Snapshot>> FeedStoreImpl::FindToRead(
+    const std::string& feed) const {
+  ARROW_ASSIGN_OR_RAISE(auto found, Find(feed));
+  std::lock_guard lock(mutex_);
+  if (Current(feed) == found) Use(*found);
+  return found;
 }
 
 std::vector<proto::FeedInfo> FeedStoreImpl::List() const {

@@ -136,6 +136,9 @@ class FeedStore {
   // The feed, committed or partly visible; NOT_FOUND names the feed and lists some that exist,
   // FAILED_PRECONDITION says that its stream job has ended without a commit.
   virtual arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const = 0;
+  // The same for who reads its rows: counts as use of a feed that has a Retention.ttl_ms.
+  virtual arrow::Result<std::shared_ptr<const Snapshot>> FindToRead(
+      const std::string& feed) const = 0;
   // Every feed, committed or only open.
   virtual std::vector<proto::FeedInfo> List() const = 0;
   // As List(), for one feed.

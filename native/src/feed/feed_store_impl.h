@@ -64,6 +64,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status AbortWrite(const proto::AbortWrite& request) override;
   arrow::Status DropFeed(const proto::DropFeed& request) override;
   arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const override;
+  arrow::Result<std::shared_ptr<const Snapshot>> FindToRead(const std::string& feed) const override;
   std::vector<proto::FeedInfo> List() const override;
   arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const override;
   std::string HomeElsewhere(const std::string& feed) const override;

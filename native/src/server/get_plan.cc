@@ -65,7 +65,7 @@ arrow::Result<PlannedRange> ResolveRange(const feed::Snapshot& snapshot,
 // As the feed is here and now.
 arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket& ticket) {
   GetPlan plan;
-  ARROW_ASSIGN_OR_RAISE(plan.snapshot, store.Find(ticket.feed));
+  ARROW_ASSIGN_OR_RAISE(plan.snapshot, store.FindToRead(ticket.feed));
   const feed::Snapshot& snapshot = *plan.snapshot;
   if (ticket.feed_id != 0 && ticket.feed_id != snapshot.feed_id) {
     return Error(Code::kFailedPrecondition, "feed '", ticket.feed,

@@ -19,7 +19,7 @@ std::shared_ptr<const plan::FeedRows> RowsOf(const feed::Snapshot& snapshot) {
 arrow::Result<proto::AcquireSplitsResult> AcquireSplits(ServiceState* state,
                                                         const proto::AcquireSplits& request) {
   ARROW_RETURN_NOT_OK(feed::ValidateFeedName(request.feed));
-  ARROW_ASSIGN_OR_RAISE(const auto snapshot, state->store->Find(request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto snapshot, state->store->FindToRead(request.feed));
   return state->leases.Acquire(request, {snapshot->fingerprint, [&] { return RowsOf(*snapshot); }});
 }
 
