@@ -154,7 +154,7 @@ CALLS = {
         "DoAction",
         action("ConfirmPosition", pb.ConfirmPosition(position=pb.Position(feed=FEED))),
         "read",
-        "FAILED_PRECONDITION",  # of other rows
+        "POSITION_MISMATCH",  # of other rows
     ),
     "ServerStatus": ("DoAction", action("ServerStatus"), None, None),
     "DropFeed": ("DoAction", action("DropFeed", pb.DropFeed(feed=FEED)), "admin", None),
