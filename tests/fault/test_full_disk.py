@@ -43,7 +43,7 @@ def disk():
             command = ["mount", "-t", "tmpfs", "-o", text, "flightbridge-test", str(path)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
-                pytest.skip(f"mounting a tmpfs is not allowed here: {done.stderr.strip()}")
+                pytest.skip(f"mounting a tmpfs is not allowed here: {done.stderr.splitlines()[0]}")
             mounts.callback(subprocess.run, ["umount", "--lazy", str(path)], check=True)
             return path
 
