@@ -134,7 +134,9 @@ class FakeClient:
     """Stands in for a connected client; what it was asked to drop is in `dropped`."""
 
     def __init__(self):
-        part = SimpleNamespace(partition=3, rows=1234, bytes=2048, batches=2, crc32c=0xAB, released=False)
+        part = SimpleNamespace(
+            partition=3, rows=1234, bytes=2048, batches=2, crc32c=0xAB, released=False
+        )
         self.infos = [
             SimpleNamespace(
                 feed=name,
