@@ -427,6 +427,9 @@ TEST(Reader, ReadsAheadNoMoreThanItMay) {
   auto reader = Open(feed, spec);
   auto first = *reader->Next();
   // Nobody takes anything now: what was sent comes to rest at the limit.
+  for (int i = 0; i < 6000 && feed->sent < 5; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   int sent = -1;
   while (sent != feed->sent) {
     sent = feed->sent;
