@@ -45,7 +45,7 @@ from .server_node import Node, free_port
 T = TypeVar("T")
 AWAY = (ServerUnavailableError, DeadlineExceededError, CancelledError)
 TRANSPORTS = ("mapped", "channel", "flight")
-PATIENCE_S = 120
+PATIENCE_S = 300
 READERS = 2
 
 

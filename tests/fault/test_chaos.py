@@ -12,6 +12,7 @@ from .chaos_oracle import SCHEMA, Content, Feed
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # half a minute, were nothing else to do
 def test_schedules():
     seeds = range(1, 13)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
