@@ -8,9 +8,10 @@ namespace flightbridge::client {
 namespace {
 
 arrow::Result<int64_t> PartitionRows(const proto::FeedInfo& feed, int64_t partition) {
-  for (const auto& info : feed.partitions) {
-    if (info.partition == partition) return info.rows;
-  }
+  // Ascending, as servers describe them; a ticket may name thousands.
+  const auto found =
+      std::ranges::lower_bound(feed.partitions, partition, {}, &proto::PartitionInfo::partition);
+  if (found != feed.partitions.end() && found->partition == partition) return found->rows;
   return Error(Code::kNotFound, "feed '", feed.feed, "' has no partition ", partition, ": it has ",
                feed.partitions.size(), " partitions");
 }

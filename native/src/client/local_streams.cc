@@ -129,6 +129,26 @@ class LocalGet : public GetStream {
   std::atomic<bool> cancelled_ = false;
 };
 
+// As much of the feed as resolving the ticket takes: what a get of some rows costs must not grow
+// with the number of partitions.
+arrow::Result<proto::FeedInfo> DescribeFor(const proto::GetTicket& ticket,
+                                           const feed::Snapshot& snapshot) {
+  if (NeedsFeed(ticket)) return snapshot.Info();
+  proto::FeedInfo info;
+  info.feed = snapshot.name;
+  info.feed_id = snapshot.feed_id;
+  info.state = proto::FeedState::kCommitted;
+  if (ticket.feed_id != snapshot.feed_id) return info;  // refused whatever its ranges are
+  for (const proto::RowRange& range : ticket.ranges) {
+    if (!info.partitions.empty() && info.partitions.back().partition == range.partition) continue;
+    ARROW_ASSIGN_OR_RAISE(const auto partition, snapshot.Find(range.partition));
+    info.partitions.emplace_back().partition = range.partition;
+    info.partitions.back().rows = partition->rows;
+  }
+  std::ranges::sort(info.partitions, {}, &proto::PartitionInfo::partition);
+  return info;
+}
+
 }  // namespace
 
 arrow::Result<std::shared_ptr<feed::FeedStore>> FindStore(const Connection& connection) {
@@ -152,7 +172,8 @@ arrow::Result<std::unique_ptr<GetStream>> OpenLocalGet(std::shared_ptr<Connectio
   ARROW_ASSIGN_OR_RAISE(const auto store, FindStore(*connection));
   ARROW_ASSIGN_OR_RAISE(auto snapshot, store->FindToRead(ticket.feed));
   ARROW_RETURN_NOT_OK(feed::CheckWhole(*snapshot));
-  ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, snapshot->Info()));
+  ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFor(ticket, *snapshot));
+  ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, info));
   ARROW_ASSIGN_OR_RAISE(auto columns, ResolveColumns(ticket, *snapshot->schema));
   return std::make_unique<LocalGet>(std::move(connection), std::move(snapshot),
                                     std::move(resolved.ranges), std::move(columns));
