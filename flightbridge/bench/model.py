@@ -66,7 +66,11 @@ class Peer:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the report: medians over the runs."""
+    """One line of the report: medians over the runs.
+
+    `memory_limit_bytes` and `peak_memory_bytes`, of the server's resident memory over all runs, are
+    0 where they were not measured.
+    """
 
     name: str
     gbps: float
@@ -79,6 +83,8 @@ class Result:
     batches_per_s: float
     runs: int
     peer: Peer | None = None
+    memory_limit_bytes: int = 0
+    peak_memory_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As in the report."""

@@ -21,6 +21,8 @@ class BenchOptions:
         uri: A running server to use; None starts one.
         peer: Whether to measure the peer too.
         quick: Whether this only checks that everything works.
+        spill_memory: Bytes that the server of ``spill`` may hold in memory.
+        folder: Where ``spill`` writes; None is the system's folder for temporary files.
     """
 
     bytes: int
@@ -32,6 +34,8 @@ class BenchOptions:
     uri: str | None = None
     peer: bool = True
     quick: bool = False
+    spill_memory: int = 512 << 20
+    folder: str | None = None
 
     @property
     def memory_limit(self) -> int:

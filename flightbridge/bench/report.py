@@ -86,6 +86,14 @@ def print_report(report: Report) -> None:
             _peer(result),
         )
     console.print(table)
+    for result in report.results:
+        if result.peak_memory_bytes:
+            print(
+                f"{result.name}: the server's resident memory was at most "
+                f"{format_bytes(result.peak_memory_bytes)}, with --memory-limit "
+                f"{format_bytes(result.memory_limit_bytes)}"
+            )
+            break
 
 
 def _peer(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""``flightbridge bench put|get|tf|move``: measurements beside peers and ceilings."""
+"""``flightbridge bench put|get|tf|move|spill``: measurements beside peers and ceilings."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Benchmark:
     quick_bytes: int
     takes_streams: bool = False
     takes_uri: bool = True
+    repeat: int = 5
 
 
 BENCHMARKS = (
@@ -67,6 +68,17 @@ BENCHMARKS = (
         6,
         1 << 20,
         takes_uri=False,
+    ),
+    Benchmark(
+        "spill",
+        "A feed larger than the server's memory, put and got through its data directory, beside "
+        "the bare disk; and how much memory the server took.",
+        "2GiB",
+        65_536,
+        12,
+        64 << 20,
+        takes_uri=False,
+        repeat=1,
     ),
 )
 
@@ -118,7 +130,7 @@ def _command(benchmark: Benchmark) -> click.Command:
         click.option(
             "--repeat",
             type=click.IntRange(min=1),
-            default=5,
+            default=benchmark.repeat,
             show_default=True,
             help="Runs of each side that count.",
         ),
@@ -136,6 +148,21 @@ def _command(benchmark: Benchmark) -> click.Command:
                 help="Columns, cycling through int64, float32 and int32.",
             ),
         )
+    if benchmark.name == "spill":
+        options += [
+            click.option(
+                "--memory-limit",
+                type=Size(),
+                default="512MiB",
+                show_default=True,
+                help="What the server may hold in memory.",
+            ),
+            click.option(
+                "--folder",
+                type=click.Path(exists=True, file_okay=False, writable=True),
+                help="Where to write; default: the system's folder for temporary files.",
+            ),
+        ]
     if benchmark.takes_streams:
         options.append(
             click.option(
@@ -169,6 +196,8 @@ def _run(
     columns: int = 6,
     streams: int = 1,
     uri: str | None = None,
+    memory_limit: int = 512 << 20,
+    folder: str | None = None,
     **credentials: str | None,
 ) -> None:
     from flightbridge.bench import report
@@ -197,6 +226,8 @@ def _run(
         uri=uri,
         peer=not no_peer,
         quick=quick,
+        spill_memory=min(memory_limit, 32 << 20) if quick else memory_limit,
+        folder=folder,
     )
     measured = report.run_report(
         importlib.import_module(f"flightbridge.bench.{benchmark.name}").run, options

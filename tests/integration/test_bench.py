@@ -94,6 +94,18 @@ def test_move(tmp_path):
     assert results["move"]["peer"]["name"] == "Parquet + from_generator"
 
 
+def test_spill(tmp_path):
+    report, table = bench("spill", tmp_path, "--folder", str(tmp_path))
+    results = check(report)
+    assert set(results) == {"spill put", "raw disk write", "spill get", "raw disk read"}
+    assert results["spill put"]["peer"]["name"] == "raw disk write"
+    assert results["spill get"]["peer"]["name"] == "raw disk read"
+    assert results["spill put"]["memory_limit_bytes"] == 32 << 20
+    assert results["spill put"]["peak_memory_bytes"] > 32 << 20, "the process alone takes more"
+    assert "resident memory was at most" in table
+    assert [path.name for path in tmp_path.iterdir()] == ["spill.json"], "nothing is left behind"
+
+
 def test_json_to_stdout_is_only_json():
     done = run("put", "--quick", "--no-peer", "--json", "-")
     assert done.returncode == 0, done.stderr
