@@ -53,9 +53,8 @@ std::shared_ptr<arrow::RecordBatch> Batch(int64_t begin, int64_t rows) {
 class Channel : public ::testing::Test {
  protected:
   // A server whose data port is reached through a proxy.
-  void Start(std::function<Proxy::Fault(int)> faults) {
+  void Start(std::function<Proxy::Fault(int)> faults, ServerOptions options = {}) {
     proxy_ = std::make_unique<Proxy>(std::move(faults));
-    ServerOptions options;
     options.advertised_data_port = proxy_->port();
     server_ = Value(Server::Start(options));
     proxy_->set_target(server_->data_port());
@@ -116,6 +115,45 @@ TEST_F(Channel, APutSurvivesConnectionsCutAnywhere) {
   Value(client->CommitWrite("f", "job", {ref}));
   EXPECT_GT(proxy_->connections(), 5);
   EXPECT_EQ(Value(CountInOrder(*client)), 80'000);
+}
+
+// The old connection's thread waits for room, not for bytes: it must let go of the attempt, whole.
+TEST_F(Channel, AConnectionLostWhileThePutWaitsForRoomIsPickedUp) {
+  ServerOptions options;
+  options.memory_limit_bytes = 10 << 20;
+  options.put_wait = std::chrono::minutes(10);
+  Start([](int) { return Proxy::Fault(); }, options);
+  const auto until = [](auto&& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition() && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return condition();
+  };
+  const auto client = Connect(60);
+  ASSERT_TRUE(client->BeginWrite(JobOf("other", "o", proto::WriteMode::kOverwrite, Schema())).ok());
+  auto other = Value(client->OpenPut("other", "o", 0, 0, Schema()));
+  for (int i = 0; i < 80; ++i) ASSERT_TRUE(other->Write(*Batch(i * 2000, 2000)).ok());
+  const auto kept = Value(other->Finish());
+  other.reset();
+
+  const auto writer = Connect(60);
+  arrow::Result<proto::AttemptRef> ref = arrow::Status::UnknownError("not put");
+  std::thread putting([&] { ref = Put(*writer, 180); });
+  EXPECT_TRUE(until([&] {
+    return server_->status().memory_used_bytes > options.memory_limit_bytes - (100 << 10);
+  })) << "it does not wait for room";
+  const int64_t before = proxy_->passed_back();
+  proxy_->CutAll();
+  // Greeting and answer on the next connection: it has the attempt.
+  EXPECT_TRUE(until([&] { return proxy_->passed_back() >= before + 2 * 88; }));
+  EXPECT_EQ(server_->status().open_puts, 1);
+  Value(client->CommitWrite("other", "o", {{0, 0, kept.rows, kept.batches, kept.crc32c}}));
+  ASSERT_TRUE(client->DropFeed("other", false).ok());
+  putting.join();
+  EXPECT_EQ(Value(ref).rows, 360'000);
+  Value(client->CommitWrite("f", "job", {*ref}));
+  EXPECT_EQ(Value(CountInOrder(*client)), 360'000);
 }
 
 TEST_F(Channel, AGetGoesOnAtTheNextRowAfterEachCut) {

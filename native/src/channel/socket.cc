@@ -250,6 +250,11 @@ bool Socket::Readable() const {
   return poll(&wait, 1, 0) > 0;
 }
 
+bool Socket::PeerGone() const {
+  pollfd wait = {fd_.get(), POLLRDHUP, 0};
+  return poll(&wait, 1, 0) > 0;
+}
+
 void Socket::Drain(Timeout timeout) {
   const auto deadline = Clock::now() + timeout;
   std::vector<char> nothing(256 << 10);

@@ -70,6 +70,8 @@ class Socket {
 
   // True when a byte, or the end, can be read without waiting.
   bool Readable() const;
+  // The peer has closed or reset the connection, whatever is still to be read.
+  bool PeerGone() const;
   // Waits for the next byte, up to `timeout`; true at the peer's orderly end.
   arrow::Result<bool> AtEnd(Timeout timeout);
   // Reads on, for nothing, until the peer's end, `timeout` or a loss.

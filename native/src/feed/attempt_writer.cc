@@ -175,7 +175,7 @@ class AttemptWriterImpl : public AttemptWriter {
   arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes) override {
     ARROW_RETURN_NOT_OK(failure_);
     auto room = TryReserve(metadata_bytes, body_bytes);
-    if (!room.ok()) Fail(room.status());
+    if (!room.ok() && CodeOf(room.status()) != Code::kCancelled) Fail(room.status());
     return room;
   }
 

@@ -82,7 +82,8 @@ class AttemptWriter {
   virtual arrow::Status Append(const arrow::RecordBatch& batch,
                                std::optional<uint32_t> expected_crc32c) = 0;
   // The other way in, without a copy. Room for a message whose body is laid out as
-  // segment::AlignBuffers() does it. Replaces a reservation that was not appended.
+  // segment::AlignBuffers() does it. Replaces a reservation that was not appended. CANCELLED where
+  // the wait for room was interrupted: the attempt can go on, every other error ends it.
   virtual arrow::Result<MessageRoom> Reserve(int64_t metadata_bytes, int64_t body_bytes) = 0;
   // What the metadata received into the room says, checked: INVALID_ARGUMENT for a message that
   // cannot be one of this attempt. It points into the room.

@@ -177,13 +177,15 @@ arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
       ready.staged = store.FindStaged(command);
       if (ready.staged) return frames->Send(Kind::kReady, ready.Encode());
     }
-    ARROW_ASSIGN_OR_RAISE(attempt, store.OpenAttempt(command, schema));
+    ARROW_ASSIGN_OR_RAISE(attempt, store.OpenAttempt(command, schema, claim.interrupted()));
   }
   ready.next_sequence = static_cast<uint64_t>(attempt->messages());
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kReady, ready.Encode()));
   PutReceiver receiver(context->state.get(), peer, frames, attempt.get(), ring);
   const arrow::Status status = receiver.Run();
-  if (!status.ok() && frames->socket().lost() && !receiver.staged()) {
+  const channel::Socket& socket = frames->socket();
+  const bool gone = socket.lost() || socket.broken() || socket.PeerGone();
+  if (!status.ok() && gone && !receiver.staged()) {
     claim.Park(std::move(attempt));
   }
   return status;

@@ -26,6 +26,10 @@ std::unique_ptr<feed::AttemptWriter> PutSessions::Claim::TakeParked() {
   return std::move(sessions_->sessions_[key_].parked);
 }
 
+std::function<arrow::Status()> PutSessions::Claim::interrupted() const {
+  return [sessions = sessions_, key = key_] { return sessions->CheckHolder(key); };
+}
+
 void PutSessions::Claim::Park(std::unique_ptr<feed::AttemptWriter> attempt) {
   const std::lock_guard lock(sessions_->mutex_);
   Session& session = sessions_->sessions_[key_];
@@ -52,6 +56,14 @@ arrow::Result<PutSessions::Claim> PutSessions::Take(const proto::PutCommand& com
                    " is still being written by another connection: try again");
     }
   }
+}
+
+arrow::Status PutSessions::CheckHolder(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto at = sessions_.find(key);
+  const channel::Socket* const holder = at == sessions_.end() ? nullptr : at->second.holder;
+  if (holder == nullptr || (!holder->broken() && !holder->PeerGone())) return {};
+  return Error(Code::kCancelled, "the writer's connection was lost while its put waited for room");
 }
 
 void PutSessions::Sweep() {

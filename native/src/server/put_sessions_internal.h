@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -35,6 +36,9 @@ class PutSessions {
 
     // The attempt that the last connection left; nullptr where there is none.
     std::unique_ptr<feed::AttemptWriter> TakeParked();
+    // For FeedStore::OpenAttempt(): CANCELLED once the connection that holds the claim then has
+    // gone or was broken off, so that an attempt which waits for room is free for the next one.
+    std::function<arrow::Status()> interrupted() const;
     // Leaves it for the next connection.
     void Park(std::unique_ptr<feed::AttemptWriter> attempt);
 
@@ -57,6 +61,8 @@ class PutSessions {
     std::unique_ptr<feed::AttemptWriter> parked;
     Clock::time_point expires;
   };
+
+  arrow::Status CheckHolder(const std::string& key);
 
   std::mutex mutex_;
   std::condition_variable released_;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -48,6 +49,16 @@ class Proxy {
   int port() const { return port_; }
   void set_target(int port) { target_ = port; }
   int connections() const { return connections_; }
+  // Resets every connection there is now, also those whose bytes nobody takes.
+  void CutAll() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [client, server] : open_) {
+      shutdown(client, SHUT_RDWR);
+      shutdown(server, SHUT_RDWR);
+    }
+  }
+  // Bytes passed from the server to clients.
+  int64_t passed_back() const { return passed_back_; }
 
  private:
   static sockaddr_in Loopback(int port) {
@@ -78,6 +89,10 @@ class Proxy {
     std::vector<uint8_t> bytes(64 << 10);
     int64_t counted = 0;
     bool open = true;
+    {
+      const std::lock_guard lock(mutex_);
+      open_.emplace(client, server);
+    }
     while (open && !stopping_) {
       pollfd waits[2] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
       if (poll(waits, 2, 50) <= 0) continue;
@@ -109,9 +124,12 @@ class Proxy {
             break;
           }
           sent += n;
+          if (!upstream) passed_back_ += n;
         }
       }
     }
+    const std::lock_guard lock(mutex_);
+    open_.erase(client);
     // A reset, not an orderly end.
     const linger now = {1, 0};
     setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
@@ -125,7 +143,10 @@ class Proxy {
   int port_ = 0;
   std::atomic<int> target_{0};
   std::atomic<int> connections_{0};
+  std::atomic<int64_t> passed_back_{0};
   std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::map<int, int> open_;  // client to server
   std::thread acceptor_;
   std::list<std::thread> pumps_;
 };
