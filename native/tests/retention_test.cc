@@ -153,6 +153,14 @@ TEST(Retention, AppendsAgreeWithTheFeedAndComeBeforeItsReaders) {
   EXPECT_FALSE(store->Describe("f").ValueOrDie().retention.has_value());
 }
 
+TEST(Retention, ASecondBeginRepeatsTheFirst) {
+  TestStore store;
+  ASSERT_TRUE(Begin(store, "j", proto::Retention{.epochs = 1}).ok());
+  EXPECT_TRUE(Begin(store, "j", proto::Retention{.epochs = 1}).ok());
+  ExpectError(Begin(store, "j", std::nullopt).status(), Code::kInvalidArgument,
+              {"'j'", "another retention", "repeat"});
+}
+
 TEST(Retention, OutOfRangeSettingsAreRefused) {
   TestStore store;
   ExpectError(Begin(store, "j", proto::Retention{.epochs = -1}).status(), Code::kInvalidArgument,

@@ -145,11 +145,12 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   if (const auto at = jobs_.find(key); at != jobs_.end()) {
     WriteJob& open = *at->second;
     if (open.mode != job->mode || open.schema_hash != job->schema_hash ||
-        open.stream != job->stream) {
+        open.stream != job->stream || !SameRetention(open.retention, job->retention)) {
       return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '", request.job_id,
                    "' was begun with mode ", ModeName(open.mode),
                    ", visible=", open.stream ? "partition" : "job",
                    open.schema_hash != job->schema_hash ? " and another schema" : "",
+                   SameRetention(open.retention, job->retention) ? "" : " and another retention",
                    ": a second begin must repeat the first");
     }
     open.active_ms = NowMs();

@@ -67,6 +67,11 @@ arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current) 
                "it when they are done");
 }
 
+bool SameRetention(const std::optional<proto::Retention>& a,
+                   const std::optional<proto::Retention>& b) {
+  return a.has_value() == b.has_value() && (!a.has_value() || Same(*a, *b));
+}
+
 proto::Retention RetentionOf(const WriteJob& job, const Snapshot* current) {
   if (job.retention) return *job.retention;
   const bool append = job.mode == proto::WriteMode::kAppend && current != nullptr;

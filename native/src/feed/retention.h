@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <arrow/status.h>
@@ -16,6 +17,8 @@ arrow::Status CheckRetention(const proto::BeginWrite& request);
 // FAILED_PRECONDITION where an append asks for another retention than the feed has, or where rows
 // of the feed are confirmed: readers could not tell the new ones from those they had.
 arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current);
+bool SameRetention(const std::optional<proto::Retention>& a,
+                   const std::optional<proto::Retention>& b);
 // Of the feed that the job makes of `current`, which may be null.
 proto::Retention RetentionOf(const WriteJob& job, const Snapshot* current);
 
