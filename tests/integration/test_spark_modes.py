@@ -67,6 +67,17 @@ def test_each_mode(spark, save, bridge, client):
     assert nothing_is_open(client)
 
 
+def test_retention_travels_with_the_write(spark, save, bridge, client):
+    save(frame(spark, 0, 10), bridge.uri, "f", None, retention="epochs=2", ttl=3600)
+    info = client.feed("f")
+    assert (info.retention, info.ttl_s) == ("epochs=2", 3600)
+    with pytest.raises(InvalidArgumentError, match="option retention='never'"):
+        save(frame(spark, 0, 10), bridge.uri, "g", None, retention="never")
+    # With overwrite each partition cannot be shown at once: so the option did arrive.
+    with pytest.raises(InvalidArgumentError, match="visible=partition with mode overwrite"):
+        save(frame(spark, 0, 10), bridge.uri, "f", "overwrite", visible="partition")
+
+
 @pytest.mark.parametrize("mode", ["ignore", "append", "overwrite", "error"])
 def test_each_mode_makes_a_new_feed(spark, bridge, client, mode):
     through_format(frame(spark, 0, 3), bridge.uri, mode, mode)
