@@ -231,7 +231,14 @@ def test_feeds_show_json_has_schema_partitions_fingerprint(capsys, client):
         {"name": "genres", "type": "list<item: int32>", "nullable": True},
     ]
     assert shown["partitions"] == [
-        {"partition": 3, "rows": 1234, "batches": 2, "bytes": 2048, "crc32c": "000000ab"}
+        {
+            "partition": 3,
+            "rows": 1234,
+            "batches": 2,
+            "bytes": 2048,
+            "crc32c": "000000ab",
+            "released": False,
+        }
     ]
     assert shown["fingerprint"] == "000000000000feed"
 
