@@ -36,7 +36,7 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     for (const auto& partition : snapshot->partitions) {
       record.feed->partitions.push_back(AttemptRecord(0, *partition));
     }
-    if (snapshot->retention.epochs != 0 || snapshot->retention.ttl_ms != 0) {
+    if (!KeepsForEver(snapshot->retention)) {
       record.feed->retention = snapshot->retention.Encode();
     }
     record.feed->confirmed = ConfirmedOf(*snapshot);

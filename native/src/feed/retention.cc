@@ -13,10 +13,6 @@ namespace {
 constexpr int64_t kMostEpochs = 1'000'000;
 constexpr int64_t kLongestTtlMs = int64_t{10} * 365 * 24 * 3600 * 1000;
 
-bool Empty(const proto::Retention& retention) {
-  return retention.epochs == 0 && retention.ttl_ms == 0;
-}
-
 bool Same(const proto::Retention& a, const proto::Retention& b) {
   return a.epochs == b.epochs && a.ttl_ms == b.ttl_ms;
 }
@@ -27,6 +23,10 @@ std::string Both(const proto::Retention& retention) {
 }
 
 }  // namespace
+
+bool KeepsForEver(const proto::Retention& retention) {
+  return retention.epochs == 0 && retention.ttl_ms == 0;
+}
 
 std::string NameOf(const proto::Retention& retention) {
   if (retention.epochs == 0) return "keep";
@@ -45,7 +45,7 @@ arrow::Status CheckRetention(const proto::BeginWrite& request) {
     return Error(Code::kInvalidArgument, "feed '", request.feed, "': a ttl of ", asked.ttl_ms,
                  " ms is out of range: use 1 ms to ten years, or 0 for none");
   }
-  if (!request.servers.empty() && !Empty(asked)) {
+  if (!request.servers.empty() && !KeepsForEver(asked)) {
     return Error(Code::kInvalidArgument, "feed '", request.feed, "': ", Both(asked),
                  " is for feeds on one server, and this one spans ", request.servers.size(),
                  ": leave it out, and drop the feed when it is done with");

@@ -32,6 +32,8 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
 std::vector<proto::JournalRows> ConfirmedOf(const Snapshot& snapshot);
 proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot);
 
+// What a feed has that was written without a word about it.
+bool KeepsForEver(const proto::Retention& retention);
 // "once", "epochs=3", "kept": for messages.
 std::string NameOf(const proto::Retention& retention);
 

@@ -44,7 +44,7 @@ proto::FeedInfo Snapshot::Info() const {
   info.bytes = bytes;
   info.created_unix_ms = created_unix_ms;
   info.schema_text = schema->ToString(/*show_metadata=*/false);
-  if (retention.epochs != 0 || retention.ttl_ms != 0) info.retention = retention;
+  if (!KeepsForEver(retention)) info.retention = retention;
   info.confirmed_rows = ConfirmResult(*this).confirmed_rows;
   info.partitions.reserve(partitions.size());
   if (span != nullptr) {

@@ -11,6 +11,7 @@
 #include "plan/rows.h"
 #include "plan/shard.h"
 #include "plan/splits.h"
+#include "server/planned_rows_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -25,13 +26,6 @@ constexpr int64_t kMostSplits = 50'000'000;
 arrow::Status Damaged(const proto::Position& position, const char* field, int64_t value) {
   return Error(Code::kInvalidArgument, "the position of feed '", position.feed, "' has ", field,
                "=", value, ", which no reader of it has: it is damaged; confirm another");
-}
-
-Rows RowsOf(const feed::Snapshot& snapshot) {
-  std::vector<plan::PartitionRows> partitions;
-  partitions.reserve(snapshot.partitions.size());
-  for (const auto& p : snapshot.partitions) partitions.push_back({p->partition, p->rows});
-  return std::make_shared<const plan::FeedRows>(std::move(partitions));
 }
 
 // Of a shard that is read to `cursor` in the last epoch, or beyond that epoch: all of it.

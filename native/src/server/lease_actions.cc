@@ -1,21 +1,8 @@
 #include "server/lease_actions_internal.h"
 
-#include <memory>
-#include <utility>
-#include <vector>
+#include "server/planned_rows_internal.h"
 
 namespace flightbridge::server {
-namespace {
-
-std::shared_ptr<const plan::FeedRows> RowsOf(const feed::Snapshot& snapshot) {
-  std::vector<plan::PartitionRows> partitions;
-  partitions.reserve(snapshot.partitions.size());
-  for (const auto& p : snapshot.partitions) partitions.push_back({p->partition, p->rows});
-  return std::make_shared<const plan::FeedRows>(std::move(partitions));
-}
-
-}  // namespace
-
 arrow::Result<proto::AcquireSplitsResult> AcquireSplits(ServiceState* state,
                                                         const proto::AcquireSplits& request) {
   ARROW_RETURN_NOT_OK(feed::ValidateFeedName(request.feed));
