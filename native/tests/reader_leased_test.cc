@@ -298,6 +298,7 @@ TEST(LeasedReader, ShortBatchesAreLeftOutWhereAskedAndTheEpochStillEnds) {
     }
     EXPECT_EQ((*batch)->rows(), 16);
   }
+  reader.reset();  // it leaves in a thread of its own, which has ended then
   EXPECT_EQ(server.Table()->open_leases(), 0);
 }
 
