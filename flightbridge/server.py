@@ -10,13 +10,14 @@ import atexit
 import os
 import warnings
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from flightbridge import tls as tls_files
 from flightbridge._native._server import NativeServer
-from flightbridge.config import parse_bytes
+from flightbridge.config import parse_bytes, parse_servers
 from flightbridge.control import ControlServer
 from flightbridge.errors import InvalidArgumentError
 from flightbridge.v1 import commands_pb2
@@ -59,6 +60,13 @@ class Server:
         tls_key: PEM file with the certificate's key, unencrypted.
         tls_client_ca: PEM file of the CAs that must have signed every client's certificate; None
             asks clients for none.
+        peers: ``grpc+tls://HOST:PORT,HOST:PORT``, or a list of URIs: the servers that feeds may
+            span, spelled as clients spell them, this one included. They ask one another. None
+            allows any that a writer names; needed with ``peer_token_file``.
+        peer_token_file: File that holds the token to show to ``peers`` and nothing else; it needs
+            the scope ``peer`` there. A server with ``token_file`` needs it for such feeds.
+        peer_tls_ca: PEM file of the CAs that may have signed the certificates of ``peers``; None:
+            the system's. To those that ask for one the server shows its own certificate.
         data_port: Where FlightBridge's own clients put and get record batches without gRPC; 0 picks
             a free port, None offers none. There is none with TLS.
         insecure: Allow a host that other machines can reach, without TLS or without tokens.
@@ -88,6 +96,9 @@ class Server:
         tls_cert: str | os.PathLike[str] | None = None,
         tls_key: str | os.PathLike[str] | None = None,
         tls_client_ca: str | os.PathLike[str] | None = None,
+        peers: str | Sequence[str] | None = None,
+        peer_token_file: str | os.PathLike[str] | None = None,
+        peer_tls_ca: str | os.PathLike[str] | None = None,
         insecure: bool = False,
         data_port: int | None = 0,
     ) -> None:
@@ -100,6 +111,9 @@ class Server:
             )
         tls = (_absolute(tls_cert), _absolute(tls_key), _absolute(tls_client_ca))
         _check_tls(*tls)
+        peer_ca = _absolute(peer_tls_ca)
+        if peer_ca:
+            tls_files.check_certificates("peer_tls_ca", peer_ca)
         self._native = NativeServer(
             host,
             _check_port("port", port),
@@ -112,6 +126,11 @@ class Server:
             _count("max_feeds", max_feeds),
             _absolute(token_file),
             tls,
+            (
+                "" if peers is None else parse_servers(peers, "peers"),
+                _absolute(peer_token_file),
+                peer_ca,
+            ),
             bool(insecure),
             -1 if data_port is None else _check_port("data_port", data_port),
         )

@@ -14,6 +14,7 @@ class NativeServer:
         max_feeds: int,
         token_file: str,
         tls: tuple[str, str, str],
+        peers: tuple[str, str, str],
         insecure: bool,
         data_port: int,
     ) -> None: ...

@@ -36,6 +36,9 @@ class ServeOptions:
     tls_cert: str | None
     tls_key: str | None
     tls_client_ca: str | None
+    peers: str | None
+    peer_token_file: str | None
+    peer_tls_ca: str | None
     ready_file: str | None
     control_port: int
     data_port: int
@@ -107,6 +110,9 @@ def _start(options: ServeOptions) -> Server:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
             tls_client_ca=options.tls_client_ca,
+            peers=options.peers,
+            peer_token_file=options.peer_token_file,
+            peer_tls_ca=options.peer_tls_ca,
             insecure=options.insecure,
             data_port=None if options.data_port < 0 else options.data_port,
         )

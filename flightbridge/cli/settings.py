@@ -199,6 +199,31 @@ SERVE: tuple[Setting, ...] = (
         "PEM file of the CAs that must have signed every client's certificate.",
     ),
     Setting(
+        "--peers",
+        "FLIGHTBRIDGE_SERVE_PEERS",
+        "none",
+        "URI",
+        "The servers that feeds may span, grpc+tls://HOST:PORT,HOST:PORT, spelled as clients spell "
+        "them, this one included. They ask one another. Without it, any that a writer names; "
+        "needed with --peer-token-file.",
+    ),
+    Setting(
+        "--peer-token-file",
+        "FLIGHTBRIDGE_SERVE_PEER_TOKEN_FILE",
+        "none",
+        "path",
+        "File that holds the token to show to --peers and nothing else; it needs the scope peer "
+        "there. A server with --token-file needs it for feeds that span several.",
+    ),
+    Setting(
+        "--peer-tls-ca",
+        "FLIGHTBRIDGE_SERVE_PEER_TLS_CA",
+        "none",
+        "path",
+        "PEM file of the CAs that may have signed the certificates of --peers; default: the "
+        "system's. Where they ask for one, the server shows them --tls-cert.",
+    ),
+    Setting(
         "--ready-file",
         "FLIGHTBRIDGE_SERVE_READY_FILE",
         "none",

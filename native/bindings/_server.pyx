@@ -71,6 +71,9 @@ cdef extern from * namespace "flightbridge" nogil:
         string tls_cert
         string tls_key
         string tls_client_ca
+        string peers
+        string peer_token_file
+        string peer_tls_ca
         int data_port
         c_bool insecure
 
@@ -102,8 +105,8 @@ cdef class NativeServer:
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
                   int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
-                  int64_t max_streams, int64_t max_feeds, str token_file, tls, bint insecure,
-                  int data_port):
+                  int64_t max_streams, int64_t max_feeds, str token_file, tls, peers,
+                  bint insecure, int data_port):
         cdef CServerOptions options
         cdef CStatus status
         cdef c_bool started
@@ -119,6 +122,8 @@ cdef class NativeServer:
         options.token_file = token_file.encode("utf-8", "surrogateescape")
         options.tls_cert, options.tls_key, options.tls_client_ca = [
             path.encode("utf-8", "surrogateescape") for path in tls]
+        options.peers, options.peer_token_file, options.peer_tls_ca = [
+            text.encode("utf-8", "surrogateescape") for text in peers]
         options.insecure = insecure
         options.data_port = data_port
         with nogil:

@@ -11,36 +11,53 @@ import pyarrow as pa
 import flightbridge
 from flightbridge.errors import FeedNotFoundError
 
-from .server_node import Node, until_it_answers
+from .server_node import Node, free_port, until_it_answers
 
 PARTITIONS = 12
 ROWS = 500
 
 
 class Cluster:
-    def __init__(self, root) -> None:
-        self.nodes = [Node(root / str(i)) for i in range(3)]
+    """``settings`` are those of each server, ``credentials`` those of clients."""
+
+    def __init__(self, root, *, credentials: dict[str, str] | None = None, **settings) -> None:
+        self.credentials = credentials or {}
+        ports = [free_port() for _ in range(3)]
+        if "peer_token_file" in settings:
+            scheme = "grpc+tls" if "tls_cert" in settings else "grpc"
+            settings["peers"] = [f"{scheme}://127.0.0.1:{port}" for port in ports]
+        self.nodes = [Node(root / str(i), port=port, **settings) for i, port in enumerate(ports)]
         self.uris = [node.uri for node in self.nodes]
 
-    def connect(self, **options) -> flightbridge.Client:
-        return flightbridge.connect(self.uris, **{"timeout_s": 30, **options})
+    def connect(self, uri: str | list[str] | None = None, **options) -> flightbridge.Client:
+        """To all servers, or to that one."""
+        wanted = {"timeout_s": 30, **self.credentials, **options}
+        return flightbridge.connect(uri or self.uris, **wanted)
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
 
     def wait_for(self, client: flightbridge.Client) -> None:
         """Until the client, and every server, reaches every server again.
 
         A connection that was lost is tried again within a second, and calls fail until then.
         """
-        until_it_answers(client.status)
+        self.wait_until_up(client)
         for node in self.nodes:
-            with flightbridge.connect(node.uri) as one:
+            with self.connect(node.uri) as one:
                 for feed in ("before", "feed"):
                     until_it_answers(lambda one=one, feed=feed: described(one, feed))
+
+    def wait_until_up(self, client: flightbridge.Client) -> None:
+        """Until the client reaches every server again."""
+        until_it_answers(client.status)
 
     def home_of(self, feed: str) -> Node:
         """The only one that lists the feed."""
         found = []
         for node in self.nodes:
-            with flightbridge.connect(node.uri) as client:
+            with self.connect(node.uri) as client:
                 found += [node for info in client.feeds() if info.feed == feed]
         assert len(found) == 1
         return found[0]

@@ -81,7 +81,7 @@ class Node:
     def __init__(self, data_dir: Path, *, inside: Sequence[str] = (), **settings: Any) -> None:
         self.data_dir = data_dir
         self.inside = inside
-        self.port = free_port()
+        self.port = settings.pop("port", None) or free_port()
         self.settings = settings
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -133,7 +133,8 @@ class Node:
 
     @property
     def uri(self) -> str:
-        return f"grpc://{self.settings.get('host', '127.0.0.1')}:{self.port}"
+        scheme = "grpc+tls" if self.settings.get("tls_cert") else "grpc"
+        return f"{scheme}://{self.settings.get('host', '127.0.0.1')}:{self.port}"
 
     def segment_files(self) -> list[str]:
         return sorted(path.name for path in (Path(self.data_dir) / "segments").iterdir())

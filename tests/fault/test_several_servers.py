@@ -5,6 +5,7 @@ The oracle: the multiset of rows that readers see is that of what was committed.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -24,8 +25,7 @@ from .cluster import PARTITIONS, ROWS, SCHEMA, Cluster, Job, check, rows_of
 def cluster(tmp_path):
     made = Cluster(tmp_path)
     yield made
-    for node in made.nodes:
-        node.close()
+    made.close()
 
 
 def test_a_feed_spans_the_servers_of_a_list(cluster):
@@ -223,3 +223,59 @@ def test_a_job_is_not_begun_where_a_server_is_away(cluster):
         cluster.wait_for(client)
         Job(client, "feed").put_all().commit()
         check(client, "feed")
+
+
+def shared_by_readers(cluster, readers: int = 3) -> list[int]:
+    """What dynamic readers of one group get together, each on a thread of its own."""
+
+    def work(_) -> list[int]:
+        with flightbridge.batches.read(
+            ",".join(cluster.uris),
+            "feed",
+            batch_size=64,
+            policy="dynamic",
+            group="g",
+            split_rows=90,
+            prefetch=1,
+            timeout_s=60,
+            **cluster.credentials,
+        ) as reader:
+            return [int(i) for batch in reader for i in batch["id"]]
+
+    with concurrent.futures.ThreadPoolExecutor(readers) as pool:
+        return sorted(row for part in pool.map(work, range(readers)) for row in part)
+
+
+def test_dynamic_readers_lease_from_the_home_and_read_from_all(cluster):
+    with cluster.connect() as client:
+        Job(client, "feed").put_all().commit()
+        assert shared_by_readers(cluster) == list(range(PARTITIONS * ROWS))
+        home = cluster.home_of("feed")
+    # A client of one server is told where the leases are.
+    other = next(node for node in cluster.nodes if node is not home)
+    with pytest.raises(FlightBridgeError, match="connect to all its servers"):
+        for _ in flightbridge.batches.read(
+            other.uri, "feed", batch_size=64, policy="dynamic", group="g"
+        ):
+            pass
+
+
+def test_a_dynamic_reader_goes_on_from_its_position_when_the_home_is_back(cluster):
+    with cluster.connect() as client:
+        Job(client, "feed").put_all().commit()
+        home = cluster.home_of("feed")
+
+        def reader(saved: bytes | None):
+            return flightbridge.batches.read(
+                ",".join(cluster.uris), "feed", position=saved, batch_size=50, policy="dynamic",
+                group="g", split_rows=50, prefetch=1, lease_timeout_s=2, timeout_s=60,
+            )  # fmt: skip
+
+        with reader(None) as first:
+            seen = [int(i) for i in next(first)["id"]]
+            saved = first.position()
+        home.restart()  # it has forgotten the leases
+        cluster.wait_for(client)
+        with reader(saved) as second:
+            seen += [int(i) for batch in second for i in batch["id"]]
+        assert sorted(seen) == list(range(PARTITIONS * ROWS))

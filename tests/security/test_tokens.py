@@ -45,16 +45,18 @@ def token_of(name: str) -> str:
 
 
 TOKENS = {
-    "all": "read:*,write:*,admin:*",
+    "all": "read:*,write:*,admin:*,peer:*",
     "reader": "read:clicks.*",
     "writer": "write:clicks.*",
     "admin": "admin:clicks.*",
+    "peer": "peer:clicks.*",
     # Everything that is not the scope asked for, and that scope on other feeds.
-    "not-reader": "write:*,admin:*,read:clicks,read:my-clicks.*",
-    "not-writer": "read:*,admin:*,write:clicks,write:my-clicks.*",
-    "not-admin": "read:*,write:*,admin:clicks,admin:my-clicks.*",
+    "not-reader": "write:*,admin:*,peer:*,read:clicks,read:my-clicks.*",
+    "not-writer": "read:*,admin:*,peer:*,write:clicks,write:my-clicks.*",
+    "not-admin": "read:*,write:*,peer:*,admin:clicks,admin:my-clicks.*",
+    "not-peer": "read:*,write:*,admin:*,peer:clicks,peer:my-clicks.*",
 }
-SCOPES = {"read": "reader", "write": "writer", "admin": "admin"}
+SCOPES = {"read": "reader", "write": "writer", "admin": "admin", "peer": "peer"}
 
 
 def write_tokens(path: Path, tokens: dict[str, str]) -> None:
@@ -156,6 +158,7 @@ CALLS = {
         "read",
         "POSITION_MISMATCH",  # of other rows
     ),
+    "CommitStatus": ("DoAction", action("CommitStatus", pb.CommitStatus(feed=FEED)), "peer", None),
     "ServerStatus": ("DoAction", action("ServerStatus"), None, None),
     "DropFeed": ("DoAction", action("DropFeed", pb.DropFeed(feed=FEED)), "admin", None),
 }

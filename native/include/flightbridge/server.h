@@ -37,6 +37,13 @@ struct ServerOptions {
   std::string tls_cert;
   std::string tls_key;
   std::string tls_client_ca;
+  // For feeds that span several servers, which ask one another: grpc://HOST:PORT,HOST:PORT of those
+  // that this one may ask (empty: any that a writer names), a file that holds the token to show
+  // them and nothing else, and who may have signed their certificates. This server's certificate
+  // is its client certificate, too.
+  std::string peers;
+  std::string peer_token_file;
+  std::string peer_tls_ca;
   bool insecure = false;  // allow a non-loopback host without TLS and tokens
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -24,6 +25,21 @@
 
 namespace flightbridge::client {
 namespace {
+
+// Whose readers' action that is; none for one that is about a server.
+std::optional<std::string> FeedOf(const std::string& action, const std::string& body) {
+  const auto feed = [](const auto& parsed) {
+    return parsed ? std::optional(parsed->feed) : std::nullopt;
+  };
+  if (action == "AcquireSplits") return feed(proto::Parse<proto::AcquireSplits>(body));
+  if (action == "RenewLease") return feed(proto::Parse<proto::RenewLease>(body));
+  if (action == "ReleaseSplits") return feed(proto::Parse<proto::ReleaseSplits>(body));
+  if (action == "ConfirmPosition") {
+    const auto parsed = proto::Parse<proto::ConfirmPosition>(body);
+    return feed(parsed ? parsed->position : std::nullopt);
+  }
+  return std::nullopt;
+}
 
 class ClusterClient : public Client {
  public:
@@ -181,11 +197,13 @@ class ClusterClient : public Client {
     });
   }
 
+  // Leases and what readers confirm are kept by the feed's home.
   arrow::Result<std::string> Act(const std::string& action, const std::string& body,
                                  const std::string& doing) override {
+    const auto feed = FeedOf(action, body);
+    if (feed.has_value()) return Home(*feed)->Act(action, body, doing);
     return Error(Code::kFailedPrecondition, doing, ": action ", action,
-                 " concerns one server, and this client is of several: connect to one, or read "
-                 "with policy static, static_partition or off");
+                 " concerns one server, and this client is of several: connect to one");
   }
 
  private:

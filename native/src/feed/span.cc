@@ -142,6 +142,14 @@ arrow::Status CheckWhole(const Snapshot& snapshot) {
                " holds a part of it: connect to all its servers, ", Listed(snapshot.span.get()));
 }
 
+arrow::Status CheckHome(const Snapshot& snapshot) {
+  if (snapshot.span == nullptr || snapshot.span->is_home()) return {};
+  return Error(Code::kFailedPrecondition, "feed '", snapshot.name,
+               "' spans several servers, and its readers' leases are kept at its home, ",
+               snapshot.span->servers[snapshot.span->home], ": connect to all its servers, ",
+               Listed(snapshot.span.get()));
+}
+
 void SumUp(Snapshot* snapshot) {
   const auto sum = [snapshot](const auto& partitions, const auto& of) {
     for (const auto& partition : partitions) {

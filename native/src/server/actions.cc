@@ -39,14 +39,10 @@ bool DecidedElsewhere(const ServiceState& state, const std::string& feed,
 Answer BeginWrite(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::BeginWrite>("BeginWrite", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
-  // They would refuse each other's questions, after the commit.
-  const bool tls = std::ranges::any_of(
-      request.servers, [](const std::string& uri) { return uri.starts_with("grpc+tls:"); });
-  if (!request.servers.empty() && (tls || state->auth->has_tokens())) {
-    return Error(Code::kFailedPrecondition, "feed '", request.feed,
-                 "' cannot span several servers with TLS or a token file, since servers have no "
-                 "token and no certificate to ask each other with: write to one server, or run "
-                 "them without");
+  ARROW_ASSIGN_OR_RAISE(const auto span, feed::SpanOf(request));
+  if (span != nullptr) {
+    const std::string home = span->is_home() ? "" : span->servers[span->home];
+    ARROW_RETURN_NOT_OK(state->peers->CheckWrite(request.feed, span->servers, home));
   }
   ARROW_ASSIGN_OR_RAISE(const auto result, state->store->BeginWrite(request));
   return result.Encode();
@@ -107,7 +103,7 @@ Answer Acquire(ServiceState* state, const Caller& caller, std::string_view body)
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::AcquireSplits>("AcquireSplits", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
   const auto snapshot = state->store->Find(request.feed);
-  if (snapshot.ok()) ARROW_RETURN_NOT_OK(feed::CheckWhole(**snapshot));
+  if (snapshot.ok()) ARROW_RETURN_NOT_OK(feed::CheckHome(**snapshot));
   ARROW_ASSIGN_OR_RAISE(const auto result, AcquireSplits(state, request));
   return result.Encode();
 }
@@ -128,7 +124,7 @@ Answer Release(ServiceState* state, const Caller& caller, std::string_view body)
 
 Answer CommitStatus(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::CommitStatus>("CommitStatus", body));
-  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kPeer, request.feed));
   ARROW_ASSIGN_OR_RAISE(const auto answer, state->store->CommitStatus(request));
   return answer.Encode();
 }

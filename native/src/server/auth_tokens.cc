@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::array kScopes = {std::pair{Scope::kRead, std::string_view("read")},
                                 std::pair{Scope::kWrite, std::string_view("write")},
-                                std::pair{Scope::kAdmin, std::string_view("admin")}};
+                                std::pair{Scope::kAdmin, std::string_view("admin")},
+                                std::pair{Scope::kPeer, std::string_view("peer")}};
 constexpr std::string_view kHashPrefix = "sha256:";
 constexpr size_t kShortestToken = 16;  // characters; a shorter one can be guessed
 
@@ -115,7 +116,7 @@ class LineParser {
     for (const auto& [scope, name] : kScopes) {
       if (text.substr(0, colon) == name) return Grant{scope, std::string(pattern)};
     }
-    return Wrong("a scope that is not read, write or admin");
+    return Wrong("a scope that is not read, write, admin or peer");
   }
 
   const std::string where_;

@@ -13,7 +13,8 @@
 
 namespace flightbridge::server {
 
-enum class Scope : uint8_t { kRead, kWrite, kAdmin };
+// kPeer: what another server of the feed asks for, never a reader or a writer.
+enum class Scope : uint8_t { kRead, kWrite, kAdmin, kPeer };
 std::string_view ScopeName(Scope scope);
 
 // One scope on the feeds whose names match a pattern, in which '*' stands for any characters.

@@ -117,7 +117,7 @@ arrow::Result<proto::ConfirmPositionResult> ConfirmPosition(ServiceState* state,
                                                             const proto::Position& position) {
   ARROW_RETURN_NOT_OK(feed::ValidateFeedName(position.feed));
   ARROW_ASSIGN_OR_RAISE(const auto snapshot, state->store->Find(position.feed));
-  ARROW_RETURN_NOT_OK(feed::CheckWhole(*snapshot));
+  ARROW_RETURN_NOT_OK(feed::CheckHome(*snapshot));
   ARROW_ASSIGN_OR_RAISE(const auto rows, ConfirmedRows(position, *snapshot));
   return state->store->Confirm(position.feed, snapshot->feed_id, rows);
 }

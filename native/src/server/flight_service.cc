@@ -40,10 +40,10 @@ Status FlightService::GetFlightInfo(const ServerCallContext& context,
                                     std::unique_ptr<FlightInfo>* info) {
   auto describe = [&]() -> arrow::Result<FlightInfo> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
-    ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
+    const bool relayed = context.incoming_headers().contains(kRelayedHeader);
+    ARROW_RETURN_NOT_OK(Authorize(context, relayed ? Scope::kPeer : Scope::kRead, feed));
     const std::string home = state_->store->HomeElsewhere(feed);
-    if (!home.empty() && !context.incoming_headers().contains(kRelayedHeader))
-      return state_->peers->Describe(home, feed);
+    if (!home.empty() && !relayed) return state_->peers->Describe(home, feed);
     ARROW_ASSIGN_OR_RAISE(const auto snapshot, state_->store->Find(feed));
     return DescribeFlight(*snapshot);
   };
@@ -67,9 +67,10 @@ Status FlightService::GetSchema(const ServerCallContext& context, const FlightDe
                                 std::unique_ptr<SchemaResult>* schema) {
   auto find = [&]() -> arrow::Result<std::unique_ptr<SchemaResult>> {
     ARROW_ASSIGN_OR_RAISE(const std::string feed, FeedOf(request));
-    ARROW_RETURN_NOT_OK(Authorize(context, Scope::kRead, feed));
+    const bool relayed = context.incoming_headers().contains(kRelayedHeader);
+    ARROW_RETURN_NOT_OK(Authorize(context, relayed ? Scope::kPeer : Scope::kRead, feed));
     const std::string home = state_->store->HomeElsewhere(feed);
-    if (!home.empty() && !context.incoming_headers().contains(kRelayedHeader)) {
+    if (!home.empty() && !relayed) {
       ARROW_ASSIGN_OR_RAISE(const FlightInfo info, state_->peers->Describe(home, feed));
       arrow::ipc::DictionaryMemo memo;
       ARROW_ASSIGN_OR_RAISE(const auto schema, info.GetSchema(&memo));

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <utility>
 
 #include "client/action.h"
@@ -26,8 +27,11 @@ struct Peers::Timer {
   std::thread thread;
 };
 
-Peers::Peers(std::shared_ptr<feed::FeedStore> store)
-    : pid_(::getpid()), store_(std::move(store)), timer_(std::make_unique<Timer>()) {
+Peers::Peers(std::shared_ptr<feed::FeedStore> store, PeerSettings settings)
+    : pid_(::getpid()),
+      store_(std::move(store)),
+      settings_(std::move(settings)),
+      timer_(std::make_unique<Timer>()) {
   timer_->thread = StartThread([this] { Run(); });
 }
 
@@ -50,18 +54,28 @@ void Peers::Run() {
     lock.unlock();
     for (const feed::InDoubt& doubt : store_->JobsInDoubt("")) {
       // A home that is away leaves the jobs in doubt until the next round.
-      (void)Ask(doubt);
+      Report(doubt.home, Ask(doubt));
     }
     lock.lock();
     timer_->wakes.wait_for(lock, kPeriod, [this] { return timer_->stopping; });
   }
 }
 
-arrow::Result<std::shared_ptr<client::Connection>> Peers::To(const std::string& uri) {
+// Nobody waits for an answer here: once in the log, as long as it stays the same.
+void Peers::Report(const std::string& home, const arrow::Status& status) {
+  const bool away =
+      CodeOf(status) == Code::kUnavailable || CodeOf(status) == Code::kDeadlineExceeded;
+  const std::string words = status.ok() || away ? "" : status.message();
+  std::string& last = reported_[home];
+  if (words == last) return;
+  if (!words.empty()) std::fprintf(stderr, "flightbridge: %s\n", words.c_str());
+  last = words;
+}
+
+arrow::Result<Peers::ConnectionPtr> Peers::To(const std::string& uri) {
   const std::lock_guard lock(mutex_);
   if (const auto at = connections_.find(uri); at != connections_.end()) return at->second;
-  ClientOptions options;
-  options.uri = uri;
+  ARROW_ASSIGN_OR_RAISE(ClientOptions options, settings_.ToAsk(uri));
   options.timeout_s = kTimeoutSeconds;
   ARROW_ASSIGN_OR_RAISE(auto connection, client::Connection::Open(options));
   if (connections_.size() >= kMostConnections) connections_.clear();
@@ -69,26 +83,63 @@ arrow::Result<std::shared_ptr<client::Connection>> Peers::To(const std::string& 
   return connection;
 }
 
+void Peers::Forget(const std::string& uri, const ConnectionPtr& connection) {
+  const std::lock_guard lock(mutex_);
+  const auto at = connections_.find(uri);
+  if (at != connections_.end() && at->second == connection) connections_.erase(at);
+}
+
+template <typename T>
+arrow::Result<T> Peers::With(const std::string& uri,
+                             const std::function<arrow::Result<T>(client::Connection*)>& call) {
+  for (bool again = false;; again = true) {
+    ARROW_ASSIGN_OR_RAISE(const ConnectionPtr connection, To(uri));
+    auto result = call(connection.get());
+    const Code code = CodeOf(result.status());
+    const bool refused = code == Code::kUnauthenticated || code == Code::kPermissionDenied;
+    // What it was refused for, or a certificate, may have been renewed since.
+    if (refused || code == Code::kUnavailable) Forget(uri, connection);
+    if (refused && !again) continue;
+    if (result.ok()) return result;
+    return settings_.Explain(uri, result.status());
+  }
+}
+
+arrow::Status Peers::CheckWrite(const std::string& feed, const std::vector<std::string>& servers,
+                                const std::string& home) {
+  ARROW_RETURN_NOT_OK(settings_.Admit(feed, servers));
+  if (home.empty()) return {};
+  proto::CommitStatus question;
+  question.feed = feed;
+  return CommitStatus(home, question).status();
+}
+
 arrow::Result<arrow::flight::FlightInfo> Peers::Describe(const std::string& home,
                                                          const std::string& feed) {
-  ARROW_ASSIGN_OR_RAISE(const auto connection, To(home));
-  auto options = connection->UnaryOptions();
-  options.headers.emplace_back(kRelayedHeader, "1");
-  std::unique_ptr<arrow::flight::FlightInfo> info;
-  ARROW_RETURN_NOT_OK(
-      connection->Translate(connection->transport().GetFlightInfo(
-                                options, arrow::flight::FlightDescriptor::Path({feed}), &info),
-                            "asking the home server of feed '" + feed + "'"));
-  return *std::move(info);
+  using arrow::flight::FlightInfo;
+  return With<FlightInfo>(home, [&](client::Connection* to) -> arrow::Result<FlightInfo> {
+    auto options = to->UnaryOptions();
+    options.headers.emplace_back(kRelayedHeader, "1");
+    std::unique_ptr<FlightInfo> info;
+    ARROW_RETURN_NOT_OK(
+        to->Translate(to->transport().GetFlightInfo(
+                          options, arrow::flight::FlightDescriptor::Path({feed}), &info),
+                      "asking the home server of feed '" + feed + "'"));
+    return *std::move(info);
+  });
+}
+
+arrow::Result<proto::CommitStatusResult> Peers::CommitStatus(const std::string& home,
+                                                             const proto::CommitStatus& question) {
+  return With<proto::CommitStatusResult>(home, [&](client::Connection* to) {
+    return client::Act<proto::CommitStatusResult>(
+        to, "CommitStatus", question.Encode(),
+        "asking the home server of feed '" + question.feed + "' for its decision");
+  });
 }
 
 arrow::Status Peers::Ask(const feed::InDoubt& doubt) {
-  ARROW_ASSIGN_OR_RAISE(const auto connection, To(doubt.home));
-  ARROW_ASSIGN_OR_RAISE(
-      const auto answer,
-      client::Act<proto::CommitStatusResult>(
-          connection.get(), "CommitStatus", doubt.question.Encode(),
-          "asking the home server of feed '" + doubt.feed + "' for its decision"));
+  ARROW_ASSIGN_OR_RAISE(const auto answer, CommitStatus(doubt.home, doubt.question));
   return store_->Resolve(doubt, answer);
 }
 

@@ -160,6 +160,7 @@ class Server::Impl {
     const server::Protection protection{
         .tls = tls, .tokens = !options.token_file.empty(), .waived = options.insecure};
     ARROW_RETURN_NOT_OK(server::CheckListen(options.host, options.port, protection));
+    ARROW_ASSIGN_OR_RAISE(auto peers, server::PeerSettings::Make(options));
     auto impl = std::make_unique<Impl>();
     impl->host_ = options.host;
 
@@ -173,7 +174,7 @@ class Server::Impl {
     store.put_wait = options.put_wait;
     store.max_feeds = options.max_feeds;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
-    state->peers = std::make_unique<server::Peers>(state->store);
+    state->peers = std::make_unique<server::Peers>(state->store, std::move(peers));
     state->data_dir = options.data_dir;
     state->max_batch_bytes = options.max_batch_bytes;
     state->max_streams = options.max_streams;
