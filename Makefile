@@ -1,8 +1,8 @@
 # The commands a person needs. Each target sets up what it needs and reuses what is there.
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
-# Others: build, test-fast, test-native, test-asan, test-tsan, lint, format, wheel, bench, fuzz,
-# chaos, clean.
+# Others: build, test-fast, test-native, test-asan, test-tsan, test-torch, test-jax, lint, format, wheel,
+# bench, fuzz, chaos, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint lint-fast \
-        format wheel test-wheel bench fuzz chaos clean
+        format wheel test-wheel \
+        test-torch test-jax bench fuzz chaos clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -62,6 +63,19 @@ define native_tests
 	  > $(1).log 2>&1 && ninja -C $(1) -j$(JOBS) fb_tests >> $(1).log 2>&1 \
 	  || { tail -n 60 $(1).log; exit 1; }
 endef
+
+# Frameworks that the tests need and the project does not: each in an environment that adds it to the
+# main one, made once and reused. PyTorch comes with CUDA, 5 GB.
+test-torch: .venv-torch/.installed build
+	@.venv-torch/bin/python -m pytest tests/frameworks/test_torch.py $(ARGS)
+
+test-jax: .venv-jax/.installed build
+	@.venv-jax/bin/python -m pytest tests/frameworks/test_jax.py $(ARGS)
+
+.venv-%/.installed: pyproject.toml native/tools/overlay_venv.py | $(VENV)/.installed
+	@echo "== installing what test-$* needs into .venv-$*"
+	@$(PY) native/tools/overlay_venv.py .venv-$* test-$*
+	@touch $@
 
 # In the build directory of the Python package, so that the core is compiled once for both.
 test-native: build

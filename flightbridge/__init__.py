@@ -1,8 +1,10 @@
 """FlightBridge: Arrow Flight data exchange between Spark and TensorFlow.
 
-Three ways in:
+Four ways in:
 
 * ``flightbridge.tf.dataset(uri, feed, batch_size=...)`` gives a ``tf.data.Dataset``;
+* ``flightbridge.read(uri, feed)`` gives a table; :mod:`flightbridge.batches`, ``torch`` and ``jax``
+  are for training loops;
 * ``flightbridge.Server()`` or ``flightbridge serve`` runs the server;
 * ``flightbridge bench`` measures it.
 """
@@ -16,14 +18,16 @@ from flightbridge.errors import FlightBridgeError
 
 if TYPE_CHECKING:
     from flightbridge.client import Client, connect
+    from flightbridge.reading import read
     from flightbridge.server import Server
 
 __version__ = "0.1.0"
-__all__ = ["Client", "FlightBridgeError", "Server", "__version__", "connect", "errors"]
+__all__ = ["Client", "FlightBridgeError", "Server", "__version__", "connect", "errors", "read"]
 
 _LAZY = {
     "Client": "flightbridge.client",
     "connect": "flightbridge.client",
+    "read": "flightbridge.reading",
     "Server": "flightbridge.server",
 }
 

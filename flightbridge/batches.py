@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ import pyarrow as pa
 
 from flightbridge._native import _batches
 from flightbridge.reader_spec import make_spec
+
+if TYPE_CHECKING:
+    from flightbridge.v1 import commands_pb2
 
 __all__ = ["BatchReader", "BytesArray", "Ragged", "read", "slab_stats"]
 
@@ -227,6 +230,11 @@ def read(
         split_rows=split_rows,
         lease_timeout_s=lease_timeout_s,
     )
+    return open_reader(spec, position)
+
+
+def open_reader(spec: commands_pb2.ReaderSpec, position: bytes | None = None) -> BatchReader:
+    """As :func:`read`, of settings that :func:`flightbridge.reader_spec.make_spec` has checked."""
     reader = BatchReader(_batches.Reader(spec.SerializeToString()))
     if position is not None:
         reader._reader.seek(position)

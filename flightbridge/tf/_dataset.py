@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from flightbridge import selection
 from flightbridge.errors import InvalidArgumentError, VersionMismatchError
 from flightbridge.reader_spec import POLICIES, make_spec
-from flightbridge.tf import _elements, _selection
+from flightbridge.tf import _elements
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -191,7 +192,7 @@ def dataset(
         info = client.feed(feed)
         schema = client.schema(feed)
     spec.fingerprint = info.fingerprint
-    structure = _selection.structure(list(schema.names), columns, label)
+    structure = selection.structure(list(schema.names), columns, label)
     names = _flat_names(structure)
     read = _elements.columns_of(schema, names, feed)
     spec.columns.extend(names)

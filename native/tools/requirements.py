@@ -19,17 +19,18 @@ except ImportError:  # Python 3.10
 ROOT = Path(__file__).parents[2]
 
 
-def main(names: list[str]) -> None:
+def lines_of(names: list[str], *, base: bool = True) -> list[str]:
+    """The requirements of extras and groups; with `base` the project's own, too."""
     text = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, groups = text["project"], text["dependency-groups"]
-    lines = list(project["dependencies"])
+    lines = list(project["dependencies"]) if base else []
     for name in names:
         found = project["optional-dependencies"].get(name) or groups.get(name)
         if found is None:
             raise SystemExit(f"pyproject.toml has neither an extra nor a group named {name!r}")
         lines += found
-    print("\n".join(lines))
+    return lines
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print("\n".join(lines_of(sys.argv[1:])))
