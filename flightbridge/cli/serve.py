@@ -72,7 +72,7 @@ def run(options: ServeOptions) -> None:
     from flightbridge.cli.ready import ReadyFile
     from flightbridge.cli.stop import StopSignals
 
-    _log_to_stderr(options.log_level)
+    log_to_stderr(options.log_level)
     with StopSignals() as signals:  # before any thread starts
         ready = ReadyFile(Path(options.ready_file)) if options.ready_file is not None else None
         bridge = _start(options)
@@ -80,7 +80,7 @@ def run(options: ServeOptions) -> None:
             if not signals.stopping:
                 if ready is not None:
                     ready.announce(bridge.uri)
-                _say_ready(f"flightbridge: serving {bridge.uri}\n")
+                say_ready(f"flightbridge: serving {bridge.uri}\n")
             log.info("got %s, stopping (grace %g s)", signals.wait(), options.grace)
         finally:
             if ready is not None:
@@ -133,7 +133,8 @@ def _start(options: ServeOptions) -> Server:
     return bridge
 
 
-def _say_ready(line: str) -> None:
+def say_ready(line: str) -> None:
+    """Writes the one line of a server to stdout, if anybody has it open."""
     # Straight to the descriptor: nothing stays buffered that could fail again at the exit.
     if sys.stdout is None:  # started with stdout closed (>&-): nobody wants it
         return
@@ -143,7 +144,8 @@ def _say_ready(line: str) -> None:
         log.warning("nobody reads the ready line on stdout: %s", error.strerror)
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """Sends log records of this level and above to stderr."""
     logging.basicConfig(
         stream=sys.stderr,
         level=level.upper(),

@@ -329,6 +329,40 @@ CLIENT: tuple[Setting, ...] = (
     *CREDENTIALS,
 )
 
+STREAM: tuple[Setting, ...] = (
+    Setting(
+        "--listen",
+        "FLIGHTBRIDGE_STREAM_LISTEN",
+        "127.0.0.1:0",
+        "address",
+        "HOST:PORT (port 0: any free one) or unix:///PATH. Anything but loopback needs --insecure.",
+    ),
+    Setting(
+        "--batch-rows",
+        "FLIGHTBRIDGE_STREAM_BATCH_ROWS",
+        "none",
+        "rows",
+        "Rows of a record batch at most; none sends batches as they were written.",
+        click.IntRange(min=1),
+    ),
+    Setting(
+        "--max-connections",
+        "FLIGHTBRIDGE_STREAM_MAX_CONNECTIONS",
+        "16",
+        "connections",
+        "Connections served at the same time; others wait.",
+        click.IntRange(1, 10_000),
+    ),
+    Setting(
+        "--insecure",
+        "FLIGHTBRIDGE_STREAM_INSECURE",
+        "off",
+        "flag",
+        "Listen beyond loopback: whoever reaches the port can read the feed.",
+        bool,
+    ),
+)
+
 
 def options(settings: tuple[Setting, ...]) -> Callable[[F], F]:
     """A decorator that adds the options of a table, in its order."""

@@ -40,6 +40,7 @@ def test_version(capsys):
         ["feeds", "ls"],
         ["feeds", "show"],
         ["feeds", "rm"],
+        ["stream"],
         ["doctor"],
         ["bench"],
         ["bench", "put"],
@@ -54,7 +55,7 @@ def test_every_command_has_help(capsys, command):
     assert out.startswith("Usage: flightbridge")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["feeds"], ["doctor"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["feeds"], ["stream"], ["doctor"], ["bench"]])
 def test_help_shows_examples(capsys, command):
     assert "Examples:\n" in call(capsys, *command, "-h")[1]
 
