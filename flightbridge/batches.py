@@ -19,8 +19,9 @@ over ``BatchReader.next_native().columns``.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -28,13 +29,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flightbridge import column_tree
 from flightbridge._native import _batches
+from flightbridge.column_options import Fill
+from flightbridge.errors import InvalidArgumentError
 from flightbridge.reader_spec import make_spec
 
 if TYPE_CHECKING:
     from flightbridge.v1 import commands_pb2
 
-__all__ = ["BatchReader", "BytesArray", "Ragged", "read", "slab_stats"]
+__all__ = ["BatchReader", "BytesArray", "Ragged", "Sparse", "read", "slab_stats"]
 
 Array = npt.NDArray[Any]
 
@@ -47,14 +51,24 @@ class BytesArray:
         offsets: ``int64`` of shape ``[len(self) + 1]``; value ``i`` is
             ``data[offsets[i]:offsets[i + 1]]``.
         is_text: The values are UTF-8, and ``self[i]`` is a ``str``; else ``bytes``.
+        shape: ``(len(self),)``, or, for lists made dense, ``(rows, k)``; values are numbered row
+            by row.
     """
 
-    __slots__ = ("data", "is_text", "offsets")
+    __slots__ = ("data", "is_text", "offsets", "shape")
 
-    def __init__(self, data: Array, offsets: npt.NDArray[np.int64], *, is_text: bool) -> None:
+    def __init__(
+        self,
+        data: Array,
+        offsets: npt.NDArray[np.int64],
+        *,
+        is_text: bool,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
         self.data = data
         self.offsets = offsets
         self.is_text = is_text
+        self.shape = (len(offsets) - 1,) if shape is None else shape
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -91,20 +105,33 @@ class BytesArray:
         return pa.Array.from_buffers(kind, len(self), buffers)
 
     def to_numpy(self) -> npt.NDArray[np.object_]:
-        """A new ``object`` array of ``str`` or ``bytes``."""
+        """A new ``object`` array of ``str`` or ``bytes``, of :attr:`shape`."""
         out = np.empty(len(self), dtype=object)
         out[:] = list(self)
-        return out
+        return out.reshape(self.shape)
 
 
 class Ragged(NamedTuple):
-    """A column of lists: row ``i`` is ``values[row_splits[i]:row_splits[i + 1]]``."""
+    """A column of lists: row ``i`` is ``values[row_splits[i]:row_splits[i + 1]]``.
 
-    values: Array | BytesArray
+    Where lists hold lists, ``values`` is a ``Ragged`` of the inner ones.
+    """
+
+    values: Array | BytesArray | Ragged
     row_splits: npt.NDArray[np.int64]
 
 
-Value = Array | BytesArray | Ragged
+class Sparse(NamedTuple):
+    """A column of vectors: ``values[j]`` is at row and place ``indices[j]``, all else is 0."""
+
+    indices: npt.NDArray[np.int64]
+    values: Array
+    dense_shape: tuple[int, int]
+
+
+Value = Array | BytesArray | Ragged | Sparse
+Element = dict[str, Any]
+"""Columns by name: a value, or a dict of fields where the column is a struct or a map."""
 
 
 def read(
@@ -134,6 +161,14 @@ def read(
     group: str | None = None,
     split_rows: int | None = None,
     lease_timeout_s: float | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    fill: Mapping[str, Fill] | None = None,
+    mask: bool | Iterable[str] = False,
+    pad_to: Mapping[str, int] | None = None,
+    truncate: Iterable[str] = (),
+    vectors: Mapping[str, int] | None = None,
+    sparse: Iterable[str] = (),
+    codes: Iterable[str] = (),
 ) -> BatchReader:
     """Opens a committed feed for reading.
 
@@ -184,6 +219,15 @@ def read(
             By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
         lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; by default 30.
+        dtypes: Column to dtype: numbers are converted as they are gathered. See "Types" in
+            docs/tensorflow.md, which holds here too, for this and what follows.
+        fill: Column to value: what stands in for nulls, and pads lists.
+        mask: Columns, or True for all: ``x_mask`` beside ``x`` is False where there is no value.
+        pad_to: Column to number of values: lists become dense.
+        truncate: Columns whose lists lose what is beyond ``pad_to``.
+        vectors: Column to size of its MLlib vectors, where the feed does not say.
+        sparse: Columns of MLlib vectors that become :class:`Sparse`.
+        codes: Dictionary columns to be read as codes.
 
     Returns:
         An iterator of ``dict[str, value]``. With ``rows`` the batch's row count, a value is
@@ -193,7 +237,8 @@ def read(
           column's unit;
         - ``ndarray [rows, k]`` for fixed-size lists of ``k`` of those;
         - :class:`BytesArray` of ``rows`` values for strings and binary;
-        - :class:`Ragged` for lists of any of those.
+        - :class:`Ragged` for lists of any of those;
+        - a dict of the fields for structs, and of ``"keys"`` and ``"values"`` for maps.
 
         Dictionary columns come as their values.
 
@@ -229,7 +274,17 @@ def read(
         group=group,
         split_rows=split_rows,
         lease_timeout_s=lease_timeout_s,
+        dtypes=dtypes,
+        fill=fill,
+        mask=mask,
+        pad_to=pad_to,
+        truncate=truncate,
+        vectors=vectors,
+        sparse=sparse,
+        codes=codes,
     )
+    if any(option.dtype == "bfloat16" for option in spec.options):
+        _bfloat16()  # here, and not at the first batch
     return open_reader(spec, position)
 
 
@@ -241,7 +296,7 @@ def open_reader(spec: commands_pb2.ReaderSpec, position: bytes | None = None) ->
     return reader
 
 
-class BatchReader(Iterator[dict[str, Value]]):
+class BatchReader(Iterator[Element]):
     """Batches of a feed, read ahead by native threads.
 
     Iteration blocks until a batch is assembled, without the GIL; Ctrl-C works. For one thread,
@@ -252,19 +307,36 @@ class BatchReader(Iterator[dict[str, Value]]):
     def __init__(self, reader: _batches.Reader) -> None:
         """For :func:`read`."""
         self._reader = reader
-        self._text = {layout.name: layout.utf8 for layout in reader.layouts}
+        self._layouts = reader.layouts
+        self._tree = column_tree.tree_of(self._layouts)
+        self._structure = {name: name for name in self._tree}
+        # A mask that has another column's name is refused here, not at the first batch.
+        column_tree.build(self._structure, self._tree, lambda x: (x, x if x.mask else None))
 
     def __iter__(self) -> BatchReader:
         return self
 
-    def __next__(self) -> dict[str, Value]:
+    def __next__(self) -> Element:
+        leaves = self.next_leaves()
+        if leaves is None:
+            raise StopIteration
+        element: Element = column_tree.build(
+            self._structure, self._tree, lambda leaf: leaves[leaf.name]
+        )
+        return element
+
+    def next_leaves(self) -> dict[str, tuple[Value, Value | None]] | None:
+        """The next batch as leaf columns by name (``"struct.field"``), each with its mask."""
         batch = self.next_native()
         if batch is None:
-            raise StopIteration
-        return {column.name: self._to_numpy(column) for column in batch.columns}
+            return None
+        return {
+            c.name: (to_numpy(c), None if c.mask is None else to_numpy(c.mask))
+            for c in batch.columns
+        }
 
     def next_native(self) -> _batches.Batch | None:
-        """The next batch as native columns (buffer protocol, DLPack); ``None`` at the end."""
+        """The next batch as native leaf columns (buffer protocol, DLPack); ``None`` at the end."""
         return self._reader.next()
 
     def position(self) -> bytes:
@@ -318,15 +390,32 @@ class BatchReader(Iterator[dict[str, Value]]):
     ) -> None:
         self.close()
 
-    def _to_numpy(self, column: _batches.Column) -> Value:
-        data = np.asarray(column)
-        values: Array | BytesArray = data
-        if column.offsets is not None:
-            offsets = np.asarray(column.offsets)
-            values = BytesArray(data, offsets, is_text=self._text[column.name])
-        if column.row_splits is None:
-            return values
-        return Ragged(values, np.asarray(column.row_splits))
+
+def to_numpy(column: _batches.Column) -> Value:
+    """A native column, or its mask, as :func:`read` describes values. No copy."""
+    layout, data = column.layout, np.asarray(column)
+    if column.dtype == "bfloat16":
+        data = data.view(_bfloat16())
+    if column.indices is not None:
+        return Sparse(np.asarray(column.indices), data, (column.rows, layout.shape[0]))
+    values: Array | BytesArray | Ragged = data
+    if column.offsets is not None:
+        offsets = np.asarray(column.offsets)
+        entries = (len(offsets) - 1) // math.prod(layout.shape)
+        values = BytesArray(data, offsets, is_text=layout.utf8, shape=(entries, *layout.shape))
+    for splits in reversed(column.row_splits):
+        values = Ragged(values, np.asarray(splits))
+    return values
+
+
+def _bfloat16() -> Any:
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise InvalidArgumentError(
+            "dtypes asks for bfloat16, which numpy has only with ml_dtypes: pip install ml_dtypes"
+        ) from error
+    return ml_dtypes.bfloat16
 
 
 def slab_stats() -> dict[str, int]:

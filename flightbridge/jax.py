@@ -99,6 +99,11 @@ def batches(
         for layout in reader._reader.layouts:
             if layout.dtype == "bytes":
                 raise source.no_tensor(layout.name, "JAX has numbers only")
+            if layout.sparse:
+                raise InvalidArgumentError(
+                    f"sparse names column {layout.name!r}, of which JAX gets dense arrays only: "
+                    "leave it out of sparse"
+                )
         return BatchIterator(made, reader, device, ahead)
     except BaseException:
         reader.close()
@@ -166,9 +171,9 @@ class BatchIterator(Iterator[Any]):
     def _element(self, batch: Batch) -> Any:
         def convert(column: Column) -> Any:
             values = self._place(column.name, column)
-            if column.row_splits is None:
-                return values
-            return Ragged(values, self._place(column.name, column.row_splits))
+            for splits in reversed(column.row_splits):
+                values = Ragged(values, self._place(column.name, splits))
+            return values
 
         return self._source.element(batch, convert)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable
-from typing import SupportsIndex
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex
 
+from flightbridge.column_options import Fill, column_options
 from flightbridge.config import parse_bytes, parse_servers
 from flightbridge.credentials import resolve
 from flightbridge.errors import InvalidArgumentError
@@ -71,6 +72,14 @@ def make_spec(
     group: str | None = None,
     split_rows: int | None = None,
     lease_timeout_s: float | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    fill: Mapping[str, Fill] | None = None,
+    mask: bool | Iterable[str] = False,
+    pad_to: Mapping[str, int] | None = None,
+    truncate: Iterable[str] = (),
+    vectors: Mapping[str, int] | None = None,
+    sparse: Iterable[str] = (),
+    codes: Iterable[str] = (),
 ) -> commands_pb2.ReaderSpec:
     """A checked ``ReaderSpec``.
 
@@ -109,6 +118,14 @@ def make_spec(
         split_rows: Under ``"dynamic"``: rows of a piece at most; ``None`` leaves it to the core.
         lease_timeout_s: Under ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; ``None`` is 30.
+        dtypes: This and what follows: see :func:`flightbridge.column_options.column_options`.
+        fill: Column to what stands in for its nulls.
+        mask: Columns, or True for all, that get a mask.
+        pad_to: Column to the number of values that its lists are made to have.
+        truncate: Columns whose lists lose what is beyond ``pad_to``.
+        vectors: Column to the size of its MLlib vectors.
+        sparse: Columns of MLlib vectors to be read as sparse tensors.
+        codes: Dictionary columns to be read as codes.
 
     Raises:
         InvalidArgumentError: A setting has a wrong type or is out of range; the message names
@@ -128,6 +145,16 @@ def make_spec(
         shuffle_window=_shuffle_window(shuffle),
         seed=0 if seed is None else _integer("seed", seed, 0, 2**64 - 1),
         transport=_transport(transport),
+        options=column_options(
+            dtypes=dtypes,
+            fill=fill,
+            mask=mask,
+            pad_to=pad_to,
+            truncate=truncate,
+            vectors=vectors,
+            sparse=sparse,
+            codes=codes,
+        ),
     )
     spec.shard, spec.num_shards = _shard(shard)
     if policy is not None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flightbridge import selection
+from flightbridge import column_tree, selection
 from flightbridge.errors import InvalidArgumentError, UnsupportedTypeError
 from flightbridge.reader_spec import make_spec
 
@@ -62,10 +62,17 @@ class FeedSource:
         return open_reader(spec, position)
 
     def element(self, batch: Batch, convert: Callable[[Column], Any]) -> Any:
-        """The batch in the structure of ``columns`` and ``label``, each column converted."""
-        native = {column.name: column for column in batch.columns}
-        structure = selection.structure(list(native), self.columns, self.label)
-        return _fill(structure, {name: convert(column) for name, column in native.items()})
+        """The batch in the structure of ``columns`` and ``label``, each leaf converted.
+
+        Structs and maps are dicts, masks lie beside their columns.
+        """
+        made = {
+            column.name: (convert(column), None if column.mask is None else convert(column.mask))
+            for column in batch.columns
+        }
+        tree = column_tree.tree_of(column.layout for column in batch.columns)
+        structure = selection.structure(list(tree), self.columns, self.label)
+        return column_tree.build(structure, tree, lambda layout: made[layout.name])
 
     def _read(self) -> list[str] | None:
         if self.columns is None:
@@ -128,11 +135,3 @@ def _frozen(setting: str, names: Names) -> str | tuple[str, ...] | None:
 
 def _listed(names: str | tuple[str, ...] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
-
-
-def _fill(structure: Any, tensors: Mapping[str, Any]) -> Any:
-    if isinstance(structure, tuple):
-        return tuple(_fill(part, tensors) for part in structure)
-    if isinstance(structure, dict):
-        return {key: tensors[name] for key, name in structure.items()}
-    return tensors[structure]

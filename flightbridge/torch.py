@@ -286,24 +286,34 @@ class _Converter:
         if column.dtype == "bytes":
             return self._strings(column)
         values = torch.from_dlpack(column)
-        if column.row_splits is None:
-            return values
-        offsets = torch.from_dlpack(column.row_splits)
-        if self._nested:
+        if column.indices is not None:
+            places = torch.from_dlpack(column.indices).T
+            size = (column.rows, *column.layout.shape)
+            return torch.sparse_coo_tensor(places, values, size)
+        if self._nested and len(column.row_splits) == 1:
+            offsets = torch.from_dlpack(column.row_splits[0])
             return torch.nested.nested_tensor_from_jagged(values, offsets)
-        return Ragged(values, offsets)
+        for splits in reversed(column.row_splits):
+            values = Ragged(values, torch.from_dlpack(splits))
+        return values
 
     def _strings(self, column: Column) -> Any:
-        if self._refuse_strings or (self._nested and column.row_splits is not None):
+        if self._refuse_strings or (self._nested and column.row_splits):
             raise source.no_tensor(
                 column.name, 'strings="list" and ragged="offsets" give lists of it'
             )
-        found = self._reader._to_numpy(column)
-        if isinstance(found, batches.Ragged):
-            assert isinstance(found.values, batches.BytesArray)
-            return Ragged(found.values.to_arrow().to_pylist(), torch.from_numpy(found.row_splits))
+        found = batches.to_numpy(column)
+        levels = []
+        while isinstance(found, batches.Ragged):
+            levels.append(torch.from_numpy(found.row_splits))
+            found = found.values
         assert isinstance(found, batches.BytesArray)
-        return found.to_arrow().to_pylist()
+        made: Any = found.to_arrow().to_pylist()
+        if len(found.shape) > 1:
+            made = found.to_numpy().tolist()
+        for splits in reversed(levels):
+            made = Ragged(made, splits)
+        return made
 
 
 def _checked(state: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flightbridge import selection
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from flightbridge.client import FeedInfo
+    from flightbridge.column_options import Fill
     from flightbridge.server import Server
     from flightbridge.v1 import commands_pb2
 
@@ -53,6 +54,14 @@ def dataset(
     group: str | None = None,
     split_rows: int | None = None,
     lease_timeout_s: float | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    fill: Mapping[str, Fill] | None = None,
+    mask: bool | Iterable[str] = False,
+    pad_to: Mapping[str, int] | None = None,
+    truncate: Iterable[str] = (),
+    vectors: Mapping[str, int] | None = None,
+    sparse: Iterable[str] = (),
+    codes: Iterable[str] = (),
 ) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` of batches of a committed feed.
 
@@ -115,13 +124,28 @@ def dataset(
             By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
         lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; by default 30.
+        dtypes: Column to dtype (``"float32"``, ``tf.bfloat16``): values are converted as they are
+            gathered. Says what a decimal becomes, and ``"float64"`` makes seconds of times. For
+            this and what follows, a part of a struct is ``"column.field"``, and those of a map are
+            ``"column.keys"`` and ``"column.values"``.
+        fill: Column to value: what stands in for nulls, and pads lists. Without it or ``mask``, a
+            null is an error.
+        mask: Columns, or True for all, that get a bool tensor beside them: ``x_mask`` for ``x``,
+            of its shape, False where a null or padding is.
+        pad_to: Column to number of values: lists become dense, ``[n, k]``. A longer one is an
+            error, unless ``truncate`` names the column.
+        truncate: Columns whose lists lose what is beyond ``pad_to``.
+        vectors: Column to size of its MLlib vectors, where the feed does not say.
+        sparse: Columns of MLlib vectors that become ``tf.SparseTensor``.
+        codes: Dictionary columns to be read as codes. All batches must have one dictionary.
 
     Returns:
         A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
         batch has it (``drop_remainder``, or the rows divide evenly), else None. Its
-        ``cardinality()`` is known, unless ``policy`` is ``"dynamic"``. Dtypes are those of the
-        table in :mod:`flightbridge.tf._elements`: integers, floats, bool and strings as they are,
-        dates int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D.
+        ``cardinality()`` is known, unless ``policy`` is ``"dynamic"``. Dtypes are those of
+        the table in docs/tensorflow.md: integers, floats, bool and strings as they are, dates
+        int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D, structs
+        and maps dicts.
 
         Under ``tf.distribute``: with ``shard``, auto-sharding is off. Without, TensorFlow gives
         each worker every n-th batch, and all workers read all rows; prefer ``shard``.
@@ -176,6 +200,14 @@ def dataset(
         group=group,
         split_rows=split_rows,
         lease_timeout_s=lease_timeout_s,
+        dtypes=dtypes,
+        fill=fill,
+        mask=mask,
+        pad_to=pad_to,
+        truncate=truncate,
+        vectors=vectors,
+        sparse=sparse,
+        codes=codes,
     )
     import flightbridge
 
@@ -193,9 +225,8 @@ def dataset(
         schema = client.schema(feed)
     spec.fingerprint = info.fingerprint
     structure = selection.structure(list(schema.names), columns, label)
-    names = _flat_names(structure)
-    read = _elements.columns_of(schema, names, feed)
-    spec.columns.extend(names)
+    spec.columns.extend(_flat_names(structure))
+    read = _elements.columns_of(schema, spec)
     stats = _shard_stats(spec, info)
     batch, cardinality = _batches(spec, stats)
     goes_on = reshuffle_each_iteration and (spec.shuffle_window or spec.policy == DYNAMIC)

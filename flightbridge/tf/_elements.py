@@ -1,156 +1,126 @@
-"""From a feed's Arrow schema to the elements of a dataset: which tensors a column becomes.
+"""From the core's leaf columns to the elements of a dataset: which tensors a column becomes.
 
-========================================  ==========================================
-Arrow                                     TensorFlow, for batches of ``n`` rows
-========================================  ==========================================
-bool, (u)int8..64, half, float, double    the same dtype, ``[n]``
-date32, time32                            int32 ``[n]`` (days; the type's unit)
-date64, timestamp, time64, duration       int64 ``[n]`` (milliseconds; the type's unit)
-string, binary (large, view, fixed size)  string ``[n]``
-dictionary                                as its values
-fixed_size_list<T, k>, T not a string     T ``[n, k]``
-list<T>, large_list<T>                    ragged T ``[n, None]``
-========================================  ==========================================
-
-Anything else is refused, with what to cast it to. The core (native/src/batch/layout.cc) has the
-same table; the op checks every batch against what was promised here.
+The table of types is in docs/tensorflow.md; the core (native/src/batch/layout.cc) decides, and the
+op checks every batch against what is promised here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from flightbridge.errors import FeedNotFoundError, UnsupportedTypeError
+from flightbridge._native import _batches
+from flightbridge.errors import FeedNotFoundError
+
+if TYPE_CHECKING:
+    from flightbridge.v1 import commands_pb2
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """How one column arrives: the names are those of the op's attributes."""
+    """How one leaf column arrives."""
 
     name: str
+    keys: list[str]
     dtype: str  # of tf.dtypes, such as "float32"
-    layout: str  # "dense" or "ragged"
-    width: int = 0  # values of a row of a dense list; 0 where rows are single values
+    shape: tuple[int, ...]  # behind the rows, or behind the values of the innermost list
+    levels: int  # of row splits
+    mask: bool
+    sparse: bool
 
     @property
-    def is_ragged(self) -> bool:
-        """Two tensors, values and row splits, instead of one."""
-        return self.layout == "ragged"
+    def layout(self) -> str:
+        """As the op's attribute of that name has it."""
+        kind = "sparse" if self.sparse else f"ragged{self.levels}" if self.levels else "dense"
+        return kind + ("+mask" if self.mask else "")
+
+    @property
+    def components(self) -> int:
+        """Tensors that the op puts out for it."""
+        return 1 + self.levels + 2 * self.sparse + self.mask
+
+    def raw_specs(self, batch: int | None) -> list[Any]:
+        """Of the op's outputs: values; row splits, or indices and shape; the mask."""
+        import tensorflow as tf
+
+        dtype = tf.dtypes.as_dtype(self.dtype)
+        if self.sparse:
+            return [
+                tf.TensorSpec([None], dtype),
+                tf.TensorSpec([None, 2], tf.int64),
+                tf.TensorSpec([2], tf.int64),
+            ]
+        rows = None if self.levels else batch
+        specs = [tf.TensorSpec([rows, *self.shape], dtype)]
+        splits = [None if batch is None else batch + 1] + [None] * (self.levels - 1)
+        specs += [tf.TensorSpec([n], tf.int64) for n in splits[: self.levels]]
+        if self.mask:
+            specs.append(tf.TensorSpec([rows, *self.shape], tf.bool))
+        return specs
+
+    def specs(self, batch: int | None) -> tuple[Any, Any]:
+        """What the user gets: the column's spec and that of its mask, or None."""
+        import tensorflow as tf
+
+        def of(dtype: Any) -> Any:
+            if self.sparse:
+                return tf.SparseTensorSpec([batch, *self.shape], dtype)
+            if self.levels:
+                shape = [batch] + [None] * self.levels + list(self.shape)
+                return tf.RaggedTensorSpec(shape, dtype, self.levels, tf.int64)
+            return tf.TensorSpec([batch, *self.shape], dtype)
+
+        return of(tf.dtypes.as_dtype(self.dtype)), of(tf.bool) if self.mask else None
+
+    def join(self, parts: Sequence[Any], batch: int | None) -> tuple[Any, Any]:
+        """From the op's outputs to the user's tensor and mask."""
+        import tensorflow as tf
+
+        values, *rest = parts
+        mask = rest.pop() if self.mask else None
+        if self.sparse:
+            indices, shape = rest
+            # tf.data looks for what is constant in the shape.
+            rows = shape[0] if batch is None else tf.constant(batch, tf.int64)
+            shape = tf.stack([rows, tf.constant(self.shape[0], tf.int64)])
+            return tf.SparseTensor(indices, values, shape), None
+        if not self.levels:
+            return values, mask
+
+        # The reader made these splits; checking them again would cost a pass per batch.
+        def ragged(flat: Any) -> Any:
+            return tf.RaggedTensor.from_nested_row_splits(flat, rest, validate=False)
+
+        return ragged(values), None if mask is None else ragged(mask)
 
 
-def columns_of(schema: pa.Schema, names: list[str], feed: str) -> list[Column]:
-    """The columns of these names, in their order.
+def columns_of(schema: pa.Schema, spec: commands_pb2.ReaderSpec) -> list[Column]:
+    """The leaves of ``spec.columns``, in the order in which the op puts them out.
 
     Raises:
         FeedNotFoundError: The feed has no such column; the message lists those it has.
-        UnsupportedTypeError: A column's type has no tensor; the message says what to cast it to.
+        UnsupportedTypeError: A column's type has no tensor; the message says what to do.
+        InvalidArgumentError: An option does not fit its column.
     """
     known = set(schema.names)
-    for name in names:
+    for name in spec.columns:
         if name not in known:
             raise FeedNotFoundError(
-                f"feed {feed!r} has no column {name!r}; its columns are: {', '.join(schema.names)}"
+                f"feed {spec.feed!r} has no column {name!r}; its columns are: "
+                f"{', '.join(schema.names)}"
             )
-    return [_column(schema.field(name)) for name in names]
-
-
-def _column(field: pa.Field) -> Column:
-    kind = field.type
-    if pa.types.is_fixed_size_list(kind):
-        dtype = _value_dtype(field, kind.value_type)
-        if dtype == "string" or kind.list_size == 0:
-            raise _unsupported(field, "cast it to list")
-        return Column(field.name, dtype, "dense", kind.list_size)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return Column(field.name, _value_dtype(field, kind.value_type), "ragged")
-    return Column(field.name, _value_dtype(field, kind), "dense")
-
-
-_SAME = {
-    pa.bool_(): "bool",
-    pa.int8(): "int8",
-    pa.int16(): "int16",
-    pa.int32(): "int32",
-    pa.int64(): "int64",
-    pa.uint8(): "uint8",
-    pa.uint16(): "uint16",
-    pa.uint32(): "uint32",
-    pa.uint64(): "uint64",
-    pa.float16(): "float16",
-    pa.float32(): "float32",
-    pa.float64(): "float64",
-    pa.string(): "string",
-    pa.binary(): "string",
-    pa.large_string(): "string",
-    pa.large_binary(): "string",
-    pa.string_view(): "string",
-    pa.binary_view(): "string",
-    pa.date32(): "int32",
-    pa.date64(): "int64",
-}
-
-
-def _value_dtype(field: pa.Field, kind: pa.DataType) -> str:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if kind in _SAME:
-        return _SAME[kind]
-    if pa.types.is_fixed_size_binary(kind):
-        return "string"
-    if pa.types.is_time32(kind):
-        return "int32"
-    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind) or pa.types.is_duration(kind):
-        return "int64"
-    raise _unsupported(field, _remedy(kind))
-
-
-def _unsupported(field: pa.Field, remedy: str) -> UnsupportedTypeError:
-    return UnsupportedTypeError(
-        f"column {field.name!r} has type {field.type}, which has no tensor form: {remedy}, or "
-        "leave it out with columns=[...]"
-    )
-
-
-def _remedy(kind: pa.DataType) -> str:
-    if pa.types.is_decimal(kind):
-        return "cast it to double (or to string, where every digit counts)"
-    if pa.types.is_struct(kind):
-        return "flatten it, one column per field"
-    if pa.types.is_map(kind):
-        return "split it into two list columns, keys and values"
-    if pa.types.is_nested(kind):
-        return "flatten it to a list of numbers or strings"
-    if pa.types.is_null(kind):
-        return "cast it to the type it is meant to have"
-    return "cast it to a number or a string"
-
-
-def element_specs(columns: list[Column], batch: int | None) -> tuple[list[Any], list[Any]]:
-    """What the op puts out for these columns, and what the user gets.
-
-    Args:
-        columns: The columns, in the order of the op's outputs.
-        batch: Rows of every batch, or None where they vary.
-
-    Returns:
-        Two lists, an entry per column: the op's (a ``tf.TensorSpec``, or a pair of values and row
-        splits), and the dataset's (a ``tf.TensorSpec`` or a ``tf.RaggedTensorSpec``).
-    """
-    import tensorflow as tf
-
-    raw: list[Any] = []
-    final: list[Any] = []
-    for column in columns:
-        dtype = tf.dtypes.as_dtype(column.dtype)
-        if column.is_ragged:
-            splits = None if batch is None else batch + 1
-            raw.append((tf.TensorSpec([None], dtype), tf.TensorSpec([splits], tf.int64)))
-            final.append(tf.RaggedTensorSpec([batch, None], dtype, ragged_rank=1))
-        else:
-            shape = [batch, column.width] if column.width else [batch]
-            raw.append(tf.TensorSpec(shape, dtype))
-            final.append(raw[-1])
-    return raw, final
+    return [
+        Column(
+            name=leaf.name,
+            keys=leaf.keys,
+            dtype="string" if leaf.dtype == "bytes" else leaf.dtype,
+            shape=leaf.shape,
+            levels=leaf.levels,
+            mask=leaf.mask,
+            sparse=leaf.sparse,
+        )
+        for leaf in _batches.layouts(schema.serialize().to_pybytes(), spec.SerializeToString())
+    ]

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flightbridge.tf._elements import Column, element_specs
+from flightbridge import column_tree
+from flightbridge.tf._elements import Column
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,8 +30,7 @@ def make(
     """
     import tensorflow as tf
 
-    _, specs = element_specs(columns, batch)
-    signature = dict(zip((column.name for column in columns), specs, strict=True))
+    tree = column_tree.tree_of(columns)
     passes = itertools.count()
 
     def generate() -> Iterator[Any]:
@@ -41,13 +41,19 @@ def make(
         mine.CopyFrom(spec)
         mine.first_epoch = next(passes) * epochs_per_pass
         with batches.BatchReader(_batches.Reader(mine.SerializeToString())) as reader:
-            for element in reader:
-                yield tf.nest.map_structure(lambda name, e=element: _tensor(e[name]), structure)
+            while (values := reader.next_leaves()) is not None:
+                tensors = {name: tuple(map(_tensor, pair)) for name, pair in values.items()}
+                yield _element(structure, tree, tensors)
 
     dataset = tf.data.Dataset.from_generator(
-        generate, output_signature=tf.nest.map_structure(signature.__getitem__, structure)
+        generate,
+        output_signature=column_tree.build(structure, tree, lambda leaf: leaf.specs(batch)),
     )
     return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+
+
+def _element(structure: Any, tree: dict[str, Any], tensors: dict[str, Any]) -> Any:
+    return column_tree.build(structure, tree, lambda leaf: tensors[leaf.name])
 
 
 def _tensor(value: Any) -> Any:
@@ -55,6 +61,10 @@ def _tensor(value: Any) -> Any:
 
     from flightbridge import batches
 
+    if value is None:
+        return None
+    if isinstance(value, batches.Sparse):
+        return tf.SparseTensor(tf.constant(value.indices), _tensor(value.values), value.dense_shape)
     if isinstance(value, batches.Ragged):
         return tf.RaggedTensor.from_row_splits(
             _tensor(value.values), tf.constant(value.row_splits), validate=False

@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from flightbridge import column_tree
 from flightbridge.tf import _op
-from flightbridge.tf._elements import Column, element_specs
+from flightbridge.tf._elements import Column
 
 
 class FlightBridgeDataset(tf.data.Dataset):  # type: ignore[misc]
@@ -26,7 +27,7 @@ class FlightBridgeDataset(tf.data.Dataset):  # type: ignore[misc]
         """Args.
 
         spec: An encoded ``flightbridge.v1.ReaderSpec``.
-        element_spec: The op's outputs; ragged columns are pairs (values, row splits).
+        element_spec: The op's outputs, as :meth:`Column.raw_specs` has them.
         columns: In the order of the outputs.
         cardinality: Elements of a pass, or ``tf.data.INFINITE_CARDINALITY``.
         epochs_per_pass: By how many epochs each further iterator starts later; 0 where all
@@ -67,20 +68,25 @@ def make(
 ) -> tf.data.Dataset:
     """The dataset of this structure, in which ``structure`` has a name in place of each tensor.
 
-    ``columns`` are in the order of ``tf.nest.flatten(structure)``; ``batch`` is the number of
+    ``columns`` are those of the structure, as the op puts them out; ``batch`` is the number of
     rows of every batch, or None where it varies.
     """
-    raw_specs, _ = element_specs(columns, batch)
-    raw = dict(zip((column.name for column in columns), raw_specs, strict=True))
+    tree = column_tree.tree_of(columns)
+    if all(column.components == 1 for column in columns):
+        specs = {column.name: column.raw_specs(batch)[0] for column in columns}
+        element_spec = column_tree.build(structure, tree, lambda leaf: (specs[leaf.name], None))
+    else:
+        column_tree.build(structure, tree, lambda leaf: leaf.specs(batch))  # for its checks
+        element_spec = tuple(spec for column in columns for spec in column.raw_specs(batch))
     dataset: tf.data.Dataset = FlightBridgeDataset(
         spec,
-        tf.nest.map_structure(raw.__getitem__, structure),
+        element_spec,
         columns,
         cardinality=cardinality,
         epochs_per_pass=epochs_per_pass,
     )
-    if any(column.is_ragged for column in columns):
-        dataset = dataset.map(_joiner(structure, {c.name for c in columns if c.is_ragged}))
+    if any(column.components > 1 for column in columns):
+        dataset = dataset.map(_joiner(structure, tree, columns, batch))
     if already_sharded:
         # tf.distribute would take another n-th of what is an n-th already.
         options = tf.data.Options()
@@ -89,21 +95,14 @@ def make(
     return dataset
 
 
-def _joiner(structure: Any, ragged: set[str]) -> Any:
-    """A function from the op's element to the user's: pairs become ``tf.RaggedTensor``."""
+def _joiner(structure: Any, tree: dict[str, Any], columns: list[Column], batch: int | None) -> Any:
+    """A function from the op's outputs to the user's element."""
 
-    def join(names: Any, part: Any) -> Any:
-        if isinstance(names, tuple):
-            return tuple(join(name, item) for name, item in zip(names, part, strict=True))
-        if isinstance(names, dict):
-            return {key: join(name, part[key]) for key, name in names.items()}
-        if names in ragged:
-            # The reader made these splits; checking them again would cost a pass per batch.
-            return tf.RaggedTensor.from_row_splits(*part, validate=False)
-        return part
+    def join(*outputs: Any) -> Any:
+        parts = iter(outputs)
+        joined = {
+            c.name: c.join([next(parts) for _ in range(c.components)], batch) for c in columns
+        }
+        return column_tree.build(structure, tree, lambda leaf: joined[leaf.name])
 
-    if isinstance(structure, tuple):
-        return lambda *element: join(structure, element)
-    if isinstance(structure, dict):
-        return lambda element: join(structure, element)
-    return lambda *element: join(structure, element)  # a bare ragged column is a pair itself
+    return join

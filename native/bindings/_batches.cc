@@ -82,43 +82,58 @@ DtypeNames NamesOf(int32_t dtype) {
     case FB_UINT32: return {"uint32", "I", kDLUInt};
     case FB_UINT64: return {"uint64", "Q", kDLUInt};
     case FB_FLOAT16: return {"float16", "e", kDLFloat};
+    case FB_BFLOAT16: return {"bfloat16", "H", kDLBfloat};  // the buffer protocol has no such
     case FB_FLOAT32: return {"float32", "f", kDLFloat};
     case FB_FLOAT64: return {"float64", "d", kDLFloat};
     default: return {"bytes", "B", kDLUInt};
   }
 }
 
+using Layouts = std::shared_ptr<const std::vector<ColumnLayout>>;
+
 struct BatchReference {
-  explicit BatchReference(Batch* batch) : batch(batch) { batch->Retain(); }
+  BatchReference(Batch* batch, Layouts layouts) : batch(batch), layouts(std::move(layouts)) {
+    batch->Retain();
+  }
   ~BatchReference() { batch->Release(); }
   BatchReference(const BatchReference&) = delete;
   BatchReference& operator=(const BatchReference&) = delete;
   Batch* const batch;
+  const Layouts layouts;
 };
 using SharedBatch = std::shared_ptr<BatchReference>;
 
-// A one- or two-dimensional array in a slab; keeps the batch.
+// An array in a slab, in C order; keeps the batch.
 struct Column {
   SharedBatch batch;
+  const ColumnLayout* layout = nullptr;  // of the reader, which the batch keeps
   std::string name;
   int32_t dtype = FB_INT64;
   void* data = nullptr;
   std::vector<int64_t> shape;
-  std::optional<const int64_t*> offsets;
-  std::optional<const int64_t*> row_splits;
-  int64_t values = 0;
-  int64_t rows = 0;
+  std::unique_ptr<Column> offsets;
+  std::vector<std::unique_ptr<Column>> row_splits;
+  std::unique_ptr<Column> mask;
+  std::unique_ptr<Column> indices;
 
   int64_t item_bytes() const {
     return dtype == FB_BYTES ? 1 : fb::batch::ItemBytes(static_cast<fb_dtype>(dtype));
   }
-  std::unique_ptr<Column> Index(const int64_t* from, int64_t count) const {
+  // Of the elements of each dimension, in elements.
+  std::vector<int64_t> strides() const {
+    std::vector<int64_t> out(shape.size(), 1);
+    for (size_t i = shape.size(); i-- > 1;) out[i - 1] = out[i] * shape[i];
+    return out;
+  }
+  std::unique_ptr<Column> Part(int32_t part_dtype, const void* from,
+                               std::vector<int64_t> part_shape) const {
     auto column = std::make_unique<Column>();
     column->batch = batch;
+    column->layout = layout;
     column->name = name;
-    column->data = const_cast<int64_t*>(from);
-    column->shape = {count};
-    column->values = column->rows = count;
+    column->dtype = part_dtype;
+    column->data = const_cast<void*>(from);
+    column->shape = std::move(part_shape);
     return column;
   }
 };
@@ -127,26 +142,33 @@ std::unique_ptr<Column> MakeColumn(const SharedBatch& batch, const ColumnLayout&
                                    const fb_column& from) {
   auto column = std::make_unique<Column>();
   column->batch = batch;
+  column->layout = &layout;
   column->name = layout.name;
   column->dtype = from.dtype;
   column->data = const_cast<void*>(from.data);
-  column->values = from.length;
-  column->rows = batch->batch->rows();
-  if (from.offsets != nullptr) column->offsets = from.offsets;
-  if (from.row_splits != nullptr) column->row_splits = from.row_splits;
-  if (from.dtype == FB_BYTES) {
-    column->shape = {from.data_bytes};
-  } else if (from.width > 0) {
-    column->shape = {column->rows, from.width};
-  } else {
-    column->shape = {from.length};
+  const bool sparse = from.indices != nullptr;
+  std::vector<int64_t> shape = {sparse || from.width == 0 ? from.length : from.length / from.width};
+  if (!sparse) shape.insert(shape.end(), layout.shape.begin(), layout.shape.end());
+  if (from.mask != nullptr) column->mask = column->Part(FB_BOOL, from.mask, shape);
+  if (sparse) column->indices = column->Part(FB_INT64, from.indices, {from.length, 2});
+  if (from.offsets != nullptr) {
+    column->offsets = column->Part(FB_INT64, from.offsets, {from.length + 1});
+    shape = {from.data_bytes};
+  }
+  column->shape = std::move(shape);
+  for (int32_t i = 0; i < from.num_levels; ++i) {
+    for (Column* ragged : {column.get(), column->mask.get()}) {
+      if (ragged == nullptr) continue;
+      ragged->row_splits.push_back(
+          ragged->Part(FB_INT64, from.row_splits[i], {from.row_splits_length[i]}));
+    }
   }
   return column;
 }
 
 py::buffer_info BufferOf(Column& column) {
-  std::vector<py::ssize_t> strides(column.shape.size(), column.item_bytes());
-  if (column.shape.size() == 2) strides[0] = column.item_bytes() * column.shape[1];
+  std::vector<py::ssize_t> strides;
+  for (const int64_t stride : column.strides()) strides.push_back(stride * column.item_bytes());
   return {column.data,
           column.item_bytes(),
           NamesOf(column.dtype).format,
@@ -166,8 +188,7 @@ struct Export {
 DLTensor TensorOf(const Column& column, Export* owner) {
   owner->batch = column.batch;
   owner->shape = column.shape;
-  owner->strides.assign(column.shape.size(), 1);
-  if (column.shape.size() == 2) owner->strides[0] = column.shape[1];
+  owner->strides = column.strides();
   DLTensor tensor{};
   tensor.data = column.data;
   tensor.device = {kDLCPU, 0};
@@ -233,12 +254,12 @@ py::capsule ToDlpack(const Column& column, const py::object& stream, const py::o
 
 struct PyBatch {
   SharedBatch batch;
-  std::shared_ptr<const std::vector<ColumnLayout>> layouts;
 
   std::vector<std::unique_ptr<Column>> Columns() const {
     std::vector<std::unique_ptr<Column>> out;
-    for (size_t i = 0; i < layouts->size(); ++i) {
-      out.push_back(MakeColumn(batch, (*layouts)[i], batch->batch->columns()[i]));
+    const auto& layouts = *batch->layouts;
+    for (size_t i = 0; i < layouts.size(); ++i) {
+      out.push_back(MakeColumn(batch, layouts[i], batch->batch->columns()[i]));
     }
     return out;
   }
@@ -272,7 +293,7 @@ class PyReader {
     }();
     auto batch = Check(std::move(next));
     if (batch == nullptr) return std::nullopt;
-    return PyBatch{std::make_shared<BatchReference>(batch.get()), layouts_};
+    return PyBatch{std::make_shared<BatchReference>(batch.get(), layouts_)};
   }
 
   py::bytes Position() const { return Use()->position().Encode(); }
@@ -322,15 +343,15 @@ class PyReader {
   }
 
   std::shared_ptr<fb::batch::Reader> reader_;
-  std::shared_ptr<const std::vector<ColumnLayout>> layouts_;
+  Layouts layouts_;
 };
 
-std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema,
-                                          const std::vector<std::string>& columns) {
+std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema, const py::bytes& spec) {
+  const auto parsed_spec = Parse<fb::proto::ReaderSpec>(spec, "spec");
   arrow::io::BufferReader reader(arrow::Buffer::FromString(std::string(std::string_view(schema))));
   arrow::ipc::DictionaryMemo memo;
   const auto parsed = Check(arrow::ipc::ReadSchema(&reader, &memo));
-  return Check(fb::batch::LayoutsOf(*parsed, columns));
+  return Check(fb::batch::LayoutsOf(*parsed, parsed_spec.columns, parsed_spec.options));
 }
 
 using PartitionList = std::vector<std::pair<int64_t, int64_t>>;
@@ -365,24 +386,44 @@ PYBIND11_MODULE(_batches, m) {
   py::class_<ColumnLayout>(m, "ColumnLayout")
       .def_readonly("name", &ColumnLayout::name)
       .def_property_readonly("dtype", [](const ColumnLayout& l) { return NamesOf(l.dtype).name; })
-      .def_readonly("width", &ColumnLayout::width)
-      .def_readonly("ragged", &ColumnLayout::ragged)
+      .def_readonly("keys", &ColumnLayout::keys)
+      .def_property_readonly("shape",
+                             [](const ColumnLayout& l) { return py::tuple(py::cast(l.shape)); })
+      .def_readonly("levels", &ColumnLayout::levels)
+      .def_readonly("mask", &ColumnLayout::mask)
+      .def_property_readonly(
+          "sparse", [](const ColumnLayout& l) { return l.form == ColumnLayout::Form::kSparse; })
       .def_readonly("utf8", &ColumnLayout::utf8);
-  m.def("layouts", &LayoutsOfSchema, py::arg("schema"), py::arg("columns"));
+  m.def("layouts", &LayoutsOfSchema, py::arg("schema"), py::arg("spec"));
   m.def("slab_stats", &SlabStatsDict);
 
   py::class_<Column>(m, "Column", py::buffer_protocol())
       .def_buffer(&BufferOf)
       .def_readonly("name", &Column::name)
+      .def_property_readonly(
+          "layout", [](const Column& c) { return c.layout; },
+          py::return_value_policy::reference_internal)
+      .def_property_readonly("rows", [](const Column& c) { return c.batch->batch->rows(); })
       .def_property_readonly("dtype", [](const Column& c) { return NamesOf(c.dtype).name; })
       .def_property_readonly("shape", [](const Column& c) { return py::tuple(py::cast(c.shape)); })
       .def_property_readonly(
-          "offsets",
-          [](const Column& c) { return c.offsets ? c.Index(*c.offsets, c.values + 1) : nullptr; })
-      .def_property_readonly("row_splits",
-                             [](const Column& c) {
-                               return c.row_splits ? c.Index(*c.row_splits, c.rows + 1) : nullptr;
-                             })
+          "offsets", [](const Column& c) { return c.offsets.get(); },
+          py::return_value_policy::reference_internal)
+      .def_property_readonly(
+          "row_splits",
+          [](const py::object& self) {
+            py::list out;
+            for (const auto& splits : self.cast<const Column&>().row_splits) {
+              out.append(py::cast(splits.get(), py::return_value_policy::reference_internal, self));
+            }
+            return py::tuple(out);
+          })
+      .def_property_readonly(
+          "mask", [](const Column& c) { return c.mask.get(); },
+          py::return_value_policy::reference_internal)
+      .def_property_readonly(
+          "indices", [](const Column& c) { return c.indices.get(); },
+          py::return_value_policy::reference_internal)
       .def("__dlpack__", &ToDlpack, py::kw_only(), py::arg("stream") = py::none(),
            py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
            py::arg("copy") = py::none())

@@ -67,22 +67,26 @@ bool IsPlainFixed(const arrow::DataType& type) {
   return arrow::is_primitive(type.id()) && type.id() != arrow::Type::BOOL;
 }
 
+std::shared_ptr<arrow::Buffer> RandomValidity(int64_t length, double null_share, Rng& rng) {
+  if (null_share == 0) return nullptr;
+  auto bits = *arrow::AllocateEmptyBitmap(length);
+  for (int64_t i = 0; i < length; ++i) {
+    if (!Chance(null_share, rng)) arrow::bit_util::SetBit(bits->mutable_data(), i);
+  }
+  return bits;
+}
+
 // Random bits of the right width: every pattern is a value of the types tested.
 std::shared_ptr<arrow::Array> RandomFixed(const std::shared_ptr<arrow::DataType>& type,
                                           int64_t length, double null_share, Rng& rng) {
   const int64_t width = static_cast<const arrow::FixedWidthType&>(*type).byte_width();
   auto data = *arrow::AllocateBuffer(length * width);
   for (int64_t i = 0; i < data->size(); ++i) data->mutable_data()[i] = static_cast<uint8_t>(rng());
-  std::shared_ptr<arrow::Buffer> validity;
-  if (null_share > 0) {
-    auto bits = *arrow::AllocateEmptyBitmap(length);
-    for (int64_t i = 0; i < length; ++i) {
-      if (!Chance(null_share, rng)) arrow::bit_util::SetBit(bits->mutable_data(), i);
-    }
-    validity = std::move(bits);
-  }
+  auto validity = RandomValidity(length, null_share, rng);
   return arrow::MakeArray(arrow::ArrayData::Make(type, length, {validity, std::move(data)}));
 }
+
+}  // namespace
 
 std::string ValueBytes(const arrow::Array& array, int64_t i) {
   using arrow::Type;
@@ -109,7 +113,13 @@ std::string ValueBytes(const arrow::Array& array, int64_t i) {
   }
 }
 
-}  // namespace
+// A map's entries and their keys are never null.
+static std::shared_ptr<arrow::Array> RandomEntries(const arrow::DataType& type, int64_t length,
+                                                   double null_share, Rng& rng) {
+  const auto keys = RandomArray(type.field(0)->type(), length, 0, rng);
+  const auto values = RandomArray(type.field(1)->type(), length, null_share, rng);
+  return *arrow::StructArray::Make({keys, values}, type.fields());
+}
 
 std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>& type,
                                           int64_t length, double null_share, Rng& rng) {
@@ -131,7 +141,9 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
     return *arrow::DictionaryArray::FromArrays(type, *builder->Finish(), values);
   }
   // Lists of what has no builder here: offsets around a random child.
-  const bool is_list = type->id() == arrow::Type::LIST || type->id() == arrow::Type::LARGE_LIST;
+  const bool is_map = type->id() == arrow::Type::MAP;
+  const bool is_list =
+      type->id() == arrow::Type::LIST || type->id() == arrow::Type::LARGE_LIST || is_map;
   if (is_list) {
     const bool large = type->id() == arrow::Type::LARGE_LIST;
     std::vector<int64_t> ends = {0};
@@ -139,8 +151,11 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
       ends.push_back(ends.back() + static_cast<int64_t>(rng() % 5));
     }
     // A child with rows before and behind the lists: neither may leak in.
+    // Null lists keep theirs, which may not either.
     const auto& value_type = static_cast<const arrow::BaseListType&>(*type).value_type();
-    auto child = RandomArray(value_type, ends.back() + 5, null_share / 4, rng)->Slice(2);
+    auto child = is_map ? RandomEntries(*value_type, ends.back() + 5, null_share / 4, rng)
+                        : RandomArray(value_type, ends.back() + 5, null_share / 4, rng);
+    child = child->Slice(2);
     std::shared_ptr<arrow::Buffer> offsets;
     if (large) {
       offsets = *arrow::AllocateBuffer((length + 1) * 8);
@@ -151,7 +166,8 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
         reinterpret_cast<int32_t*>(offsets->mutable_data())[i] = static_cast<int32_t>(ends[i]);
       }
     }
-    auto data = arrow::ArrayData::Make(type, length, {nullptr, offsets}, {child->data()});
+    auto validity = RandomValidity(length, null_share, rng);
+    auto data = arrow::ArrayData::Make(type, length, {validity, offsets}, {child->data()});
     return arrow::MakeArray(data);
   }
   if (type->id() == arrow::Type::FIXED_SIZE_LIST) {
@@ -159,7 +175,16 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
     auto child =
         RandomArray(list.value_type(), (length + 1) * list.list_size(), null_share / 3, rng)
             ->Slice(list.list_size());
-    return arrow::MakeArray(arrow::ArrayData::Make(type, length, {nullptr}, {child->data()}));
+    auto validity = RandomValidity(length, null_share / 3, rng);
+    return arrow::MakeArray(arrow::ArrayData::Make(type, length, {validity}, {child->data()}));
+  }
+  if (type->id() == arrow::Type::STRUCT) {
+    arrow::ArrayDataVector children;
+    for (const auto& field : type->fields()) {
+      children.push_back(RandomArray(field->type(), length + 3, null_share, rng)->Slice(1)->data());
+    }
+    auto validity = RandomValidity(length, null_share, rng);
+    return arrow::MakeArray(arrow::ArrayData::Make(type, length, {validity}, children));
   }
   auto builder = *arrow::MakeBuilder(type);
   for (int64_t i = 0; i < length; ++i) {
@@ -170,25 +195,6 @@ std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>
     }
   }
   return *builder->Finish();
-}
-
-std::vector<std::string> NaiveValues(const arrow::Array& array, int64_t row) {
-  std::shared_ptr<arrow::Array> values;
-  switch (array.type_id()) {
-    case arrow::Type::LIST:
-      values = static_cast<const arrow::ListArray&>(array).value_slice(row);
-      break;
-    case arrow::Type::LARGE_LIST:
-      values = static_cast<const arrow::LargeListArray&>(array).value_slice(row);
-      break;
-    case arrow::Type::FIXED_SIZE_LIST:
-      values = static_cast<const arrow::FixedSizeListArray&>(array).value_slice(row);
-      break;
-    default: return {ValueBytes(array, row)};
-  }
-  std::vector<std::string> out;
-  for (int64_t i = 0; i < values->length(); ++i) out.push_back(ValueBytes(*values, i));
-  return out;
 }
 
 }  // namespace flightbridge::batch

@@ -52,13 +52,30 @@ inline std::vector<std::shared_ptr<arrow::DataType>> AcceptedTypes() {
                        !arrow::is_binary_view_like(id) && id != arrow::Type::FIXED_SIZE_BINARY;
     if (fixed) types.push_back(arrow::fixed_size_list(types[i], 3));
   }
+  const auto item =
+      arrow::struct_({arrow::field("b", arrow::int32()), arrow::field("a", arrow::utf8()),
+                      arrow::field("c", arrow::list(arrow::float64()))});
+  for (const auto& nested : std::vector<std::shared_ptr<arrow::DataType>>{
+           arrow::month_interval(), arrow::list(arrow::list(arrow::int32())),
+           arrow::large_list(arrow::list(arrow::large_list(arrow::utf8()))),
+           arrow::list(arrow::fixed_size_list(arrow::float32(), 3)),
+           arrow::list(arrow::fixed_size_list(arrow::utf8(), 2)),
+           arrow::fixed_size_list(arrow::list(arrow::int8()), 2),
+           arrow::fixed_size_list(arrow::fixed_size_list(arrow::int16(), 2), 3),
+           arrow::fixed_size_list(arrow::utf8(), 2), arrow::fixed_size_list(arrow::boolean(), 5),
+           item, arrow::list(item), arrow::fixed_size_list(item, 2),
+           arrow::struct_({arrow::field("s", item), arrow::field("x", arrow::boolean())}),
+           arrow::map(arrow::utf8(), arrow::int64()),
+           arrow::map(arrow::int32(), arrow::list(item))}) {
+    types.push_back(nested);
+  }
   return types;
 }
 
 std::shared_ptr<arrow::Array> RandomArray(const std::shared_ptr<arrow::DataType>& type,
                                           int64_t length, double null_share, Rng& rng);
 
-// A scalar's bytes as the slab should hold them, value by value. Lists give several.
-std::vector<std::string> NaiveValues(const arrow::Array& array, int64_t row);
+// A scalar's bytes as the slab should hold them.
+std::string ValueBytes(const arrow::Array& array, int64_t i);
 
 }  // namespace flightbridge::batch

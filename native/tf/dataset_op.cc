@@ -57,7 +57,7 @@ constexpr char kPosition[] = "position";
 // spec: an encoded flightbridge.v1.ReaderSpec.
 // cardinality: elements of one pass, or tf.data's INFINITE (-1).
 // dataset_id, epochs_per_pass: see iterations.h; epochs_per_pass 0 makes every pass the same.
-// layout: per column "dense" or "ragged"; a ragged column is two components (tensors.h).
+// layout: per column, which components it has (tensors.h).
 REGISTER_OP("FlightBridgeDataset")
     .Input("spec: string")
     .Input("cardinality: int64")
@@ -66,7 +66,7 @@ REGISTER_OP("FlightBridgeDataset")
     .Output("handle: variant")
     .Attr("output_types: list(type) >= 1")
     .Attr("output_shapes: list(shape) >= 1")
-    .Attr("layout: list({'dense', 'ragged'}) >= 1")
+    .Attr("layout: list(string) >= 1")
     .Attr("metadata: string = ''")
     .SetIsStateful()  // tf.data sources must not be folded into constants
     .SetShapeFn(tensorflow::shape_inference::ScalarShape);
@@ -87,6 +87,7 @@ struct DatasetArgs {
   int64_t cardinality;
   int64_t dataset_id;
   int64_t epochs_per_pass;
+  std::vector<std::string> layout_names;
   std::vector<Layout> layout;
   DataTypeVector output_types;
   std::vector<PartialTensorShape> output_shapes;
@@ -124,12 +125,8 @@ class FlightBridgeDataset final : public DatasetBase {
     TF_RETURN_IF_ERROR(b->AddScalar(args_.cardinality, &inputs[1]));
     TF_RETURN_IF_ERROR(b->AddScalar(args_.dataset_id, &inputs[2]));
     TF_RETURN_IF_ERROR(b->AddScalar(args_.epochs_per_pass, &inputs[3]));
-    std::vector<std::string> names;
-    for (const Layout layout : args_.layout) {
-      names.emplace_back(layout == Layout::kRagged ? "ragged" : "dense");
-    }
     tensorflow::AttrValue layout;
-    b->BuildAttrValue(names, &layout);
+    b->BuildAttrValue(args_.layout_names, &layout);
     // output_types and output_shapes are added by the builder.
     return b->AddDataset(this, {{0, inputs[0]}, {1, inputs[1]}, {2, inputs[2]}, {3, inputs[3]}}, {},
                          {{kLayout, layout}}, output);
@@ -234,7 +231,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
         return absl::InternalError(absl::StrCat("column ", i, " of a batch cannot be read"));
       }
       TF_RETURN_IF_ERROR(CheckColumn(i, column, out->size()));
-      AppendColumn(batch, column, args.layout[i], rows, out);
+      AppendColumn(batch, column, args.layout[i], rows, args.output_shapes[out->size()], out);
       bytes += column.data_bytes;
     }
     static auto* const bytes_read = tensorflow::metrics::GetTFDataBytesReadCounter("FlightBridge");
@@ -246,16 +243,21 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   // than its spec would be read as garbage further down.
   absl::Status CheckColumn(size_t i, const fb_column& column, size_t component) const {
     const DatasetArgs& args = dataset()->args();
-    const bool ragged = args.layout[i] == Layout::kRagged;
+    const Layout& layout = args.layout[i];
     if (TensorType(column.dtype) != args.output_types[component]) {
       return absl::InternalError(absl::StrCat(
           "column ", i, " arrived as ", tensorflow::DataTypeString(TensorType(column.dtype)),
           ", expected ", tensorflow::DataTypeString(args.output_types[component])));
     }
-    if (ragged != (column.row_splits != nullptr) ||
-        (!ragged && args.output_shapes[component].dims() != (column.width > 0 ? 2 : 1))) {
+    const PartialTensorShape& shape = args.output_shapes[component];
+    int64_t width = 1;
+    for (int d = 1; d < shape.dims(); ++d) width *= shape.dim_size(d);
+    const bool fits =
+        layout.sparse || (shape.dims() > 1 ? column.width == width : column.width == 0);
+    if (shape.dims() < 1 || !fits || layout.levels != column.num_levels ||
+        layout.sparse != (column.indices != nullptr) || layout.mask != (column.mask != nullptr)) {
       return absl::InternalError(absl::StrCat("column ", i, " arrived in another layout than ",
-                                              args.output_shapes[component].DebugString()));
+                                              args.layout_names[i], " ", shape.DebugString()));
     }
     return absl::OkStatus();
   }
@@ -276,14 +278,14 @@ std::unique_ptr<IteratorBase> FlightBridgeDataset::MakeIteratorInternal(
 class FlightBridgeDatasetOp final : public DatasetOpKernel {
  public:
   explicit FlightBridgeDatasetOp(OpKernelConstruction* ctx) : DatasetOpKernel(ctx) {
-    std::vector<std::string> layout;
     OP_REQUIRES_OK(ctx, ctx->GetAttr(kOutputTypes, &output_types_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr(kOutputShapes, &output_shapes_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr(kLayout, &layout));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr(kLayout, &layout_names_));
     size_t components = 0;
-    for (const std::string& name : layout) {
-      layout_.push_back(name == "ragged" ? Layout::kRagged : Layout::kDense);
-      components += layout_.back() == Layout::kRagged ? 2 : 1;
+    for (const std::string& name : layout_names_) {
+      OP_REQUIRES(ctx, ParseLayout(name, &layout_.emplace_back()),
+                  absl::InvalidArgumentError(absl::StrCat("layout has '", name, "'")));
+      components += layout_.back().components();
     }
     OP_REQUIRES(
         ctx, components == output_types_.size() && components == output_shapes_.size(),
@@ -300,6 +302,7 @@ class FlightBridgeDatasetOp final : public DatasetOpKernel {
  protected:
   void MakeDataset(OpKernelContext* ctx, DatasetBase** output) override {
     DatasetArgs args;
+    args.layout_names = layout_names_;
     args.layout = layout_;
     args.output_types = output_types_;
     args.output_shapes = output_shapes_;
@@ -322,6 +325,7 @@ class FlightBridgeDatasetOp final : public DatasetOpKernel {
     return absl::OkStatus();
   }
 
+  std::vector<std::string> layout_names_;
   std::vector<Layout> layout_;
   DataTypeVector output_types_;
   std::vector<PartialTensorShape> output_shapes_;

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "flightbridge/c_api.h"
 #include "tensorflow/core/framework/allocation_description.pb.h"
+#include "tensorflow/core/framework/partial_tensor_shape.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/types.h"
 #include "tensorflow/core/platform/tstring.h"
@@ -38,11 +40,37 @@ class SlabBuffer final : public tensorflow::TensorBuffer {
   const size_t bytes_;
 };
 
-// How a column's values become tensors: the op's `layout` attribute has one per column.
-enum class Layout {
-  kDense,   // one tensor, [rows] or [rows, width]
-  kRagged,  // two tensors: values [length], row splits int64 [rows + 1]
+// How a column's parts become tensors: the op's `layout` attribute has one per column, of the form
+//
+//   dense           values [rows, ...]
+//   ragged<n>       values [length, ...], then n row splits int64, the outermost first
+//   sparse          values [length], indices int64 [length, 2], dense shape int64 [2]
+//
+// with "+mask" where a bool tensor of the values' shape comes last.
+struct Layout {
+  int levels = 0;
+  bool sparse = false;
+  bool mask = false;
+
+  int components() const { return 1 + levels + (sparse ? 2 : 0) + (mask ? 1 : 0); }
 };
+
+inline bool ParseLayout(const std::string& name, Layout* out) {
+  constexpr std::string_view kMask = "+mask", kRagged = "ragged";
+  std::string_view rest = name;
+  *out = {};
+  if (rest.size() > kMask.size() && rest.substr(rest.size() - kMask.size()) == kMask) {
+    out->mask = true;
+    rest.remove_suffix(kMask.size());
+  }
+  if (rest == "dense") return true;
+  if (rest == "sparse") return out->sparse = true;
+  if (rest.substr(0, kRagged.size()) != kRagged) return false;
+  rest.remove_prefix(kRagged.size());
+  if (rest.size() != 1 || rest[0] < '1' || rest[0] > '0' + FB_MAX_LEVELS) return false;
+  out->levels = rest[0] - '0';
+  return true;
+}
 
 inline tensorflow::DataType TensorType(int32_t dtype) {
   switch (dtype) {
@@ -56,6 +84,7 @@ inline tensorflow::DataType TensorType(int32_t dtype) {
     case FB_UINT32: return tensorflow::DT_UINT32;
     case FB_UINT64: return tensorflow::DT_UINT64;
     case FB_FLOAT16: return tensorflow::DT_HALF;
+    case FB_BFLOAT16: return tensorflow::DT_BFLOAT16;
     case FB_FLOAT32: return tensorflow::DT_FLOAT;
     case FB_FLOAT64: return tensorflow::DT_DOUBLE;
     case FB_BYTES: return tensorflow::DT_STRING;
@@ -90,24 +119,35 @@ inline tensorflow::Tensor StringTensor(const fb_column& column,
   return tensor;
 }
 
-// Appends the column's tensors to `out`.
-inline void AppendColumn(fb_batch* batch, const fb_column& column, Layout layout, int64_t rows,
+// Appends the column's tensors to `out`. `spec` is the shape promised for its values.
+inline void AppendColumn(fb_batch* batch, const fb_column& column, const Layout& layout,
+                         int64_t rows, const tensorflow::PartialTensorShape& spec,
                          std::vector<tensorflow::Tensor>* out) {
-  tensorflow::TensorShape shape;
-  if (layout == Layout::kRagged) {
-    shape.AddDim(column.length);
-  } else {
-    shape.AddDim(rows);
-    if (column.width > 0) shape.AddDim(column.width);
-  }
+  using tensorflow::DT_INT64;
+  using tensorflow::TensorShape;
+  TensorShape shape;
+  const bool wide = column.width > 0 && !layout.sparse;
+  shape.AddDim(wide ? column.length / column.width : column.length);
+  for (int i = 1; i < spec.dims(); ++i) shape.AddDim(spec.dim_size(i));
   if (column.dtype == FB_BYTES) {
     out->push_back(StringTensor(column, shape));
   } else {
     out->push_back(FixedWidthTensor(batch, TensorType(column.dtype), shape, column.data));
   }
-  if (layout == Layout::kRagged) {
-    out->push_back(FixedWidthTensor(batch, tensorflow::DT_INT64,
-                                    tensorflow::TensorShape({rows + 1}), column.row_splits));
+  for (int i = 0; i < layout.levels; ++i) {
+    out->push_back(FixedWidthTensor(batch, DT_INT64, TensorShape({column.row_splits_length[i]}),
+                                    column.row_splits[i]));
+  }
+  if (layout.sparse) {
+    out->push_back(
+        FixedWidthTensor(batch, DT_INT64, TensorShape({column.length, 2}), column.indices));
+    tensorflow::Tensor dense_shape(DT_INT64, TensorShape({2}));
+    dense_shape.vec<int64_t>()(0) = rows;
+    dense_shape.vec<int64_t>()(1) = column.width;
+    out->push_back(std::move(dense_shape));
+  }
+  if (layout.mask) {
+    out->push_back(FixedWidthTensor(batch, tensorflow::DT_BOOL, shape, column.mask));
   }
 }
 

@@ -19,7 +19,7 @@ extern "C" {
 
 /* Raised with every incompatible change of this header. A host compares it with the value of
  * fb_abi_version() that it finds at run time and refuses to go on when they differ. */
-#define FB_ABI_VERSION 1
+#define FB_ABI_VERSION 2
 FB_EXPORT int fb_abi_version(void);
 FB_EXPORT const char* fb_version(void);
 
@@ -62,26 +62,36 @@ typedef enum fb_dtype {
   FB_FLOAT16 = 10,
   FB_FLOAT32 = 11,
   FB_FLOAT64 = 12,
-  FB_BYTES = 13 /* strings and binary: data + offsets */
+  FB_BYTES = 13, /* strings and binary: data + offsets */
+  FB_BFLOAT16 = 14
 } fb_dtype;
 
-/* One column of an assembled batch. `rows` below is the batch's row count.
+#define FB_MAX_LEVELS 8
+
+/* One leaf column of an assembled batch. `rows` below is the batch's row count; `width` is the
+ * number of values of a row, or of an entry of the innermost list (0: one, and no dimension of its
+ * own).
  *
- *   dense scalar   row_splits NULL, width 0     shape [rows]
- *   dense list     row_splits NULL, width k > 0 shape [rows, k]
- *   ragged list    row_splits has rows + 1 values; `length` values in all
+ *   dense    num_levels 0   shape [rows] or [rows, width]
+ *   ragged   num_levels n   row_splits[0] are over rows, row_splits[1] over the entries of these
+ * and so on; row_splits[n - 1] counts entries of `width` values sparse   indices set    shape
+ * [rows, width], of which `length` values are there
  *
  * For FB_BYTES, value i is data[offsets[i] .. offsets[i + 1]); otherwise offsets is NULL and data
- * holds `length` values. data, offsets and row_splits are 64-byte aligned. */
+ * holds `length` values. All pointers are 64-byte aligned. */
 typedef struct fb_column {
   int32_t dtype; /* fb_dtype */
-  int32_t reserved;
+  int32_t num_levels;
   int64_t width;
-  int64_t length; /* number of values: rows, rows * width, or row_splits[rows] */
+  int64_t length; /* number of values */
   const void* data;
   int64_t data_bytes;
   const int64_t* offsets;
-  const int64_t* row_splits;
+  const int64_t* row_splits[FB_MAX_LEVELS];
+  int64_t row_splits_length[FB_MAX_LEVELS];
+  const uint8_t*
+      mask; /* per value 1, or 0 where it stands for a null or pads; NULL: not asked for */
+  const int64_t* indices; /* per value its row and its place in that; NULL: not sparse */
 } fb_column;
 
 typedef struct fb_reader fb_reader;

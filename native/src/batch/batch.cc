@@ -1,6 +1,7 @@
 #include "batch/batch.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "batch/kernels.h"
@@ -22,18 +23,29 @@ class Regions {
   int64_t total_ = 0;
 };
 
+constexpr int64_t kNone = -1;
+
+// Offsets in the slab.
 struct Placement {
   ColumnSize size;
-  int64_t row_splits = -1;  // offset in the slab; -1: none
-  int64_t offsets = -1;
+  std::array<int64_t, FB_MAX_LEVELS> row_splits{};
+  int64_t offsets = kNone;
   int64_t data = 0;
+  int64_t mask = kNone;
+  int64_t indices = kNone;
 };
 
-Placement Place(const ColumnLayout& layout, int64_t rows, const ColumnSize& size,
-                Regions* regions) {
+Placement Place(const ColumnLayout& layout, const ColumnSize& size, Regions* regions) {
+  constexpr int64_t kIndex = sizeof(int64_t);
   Placement place{.size = size};
-  if (layout.ragged) place.row_splits = regions->Take((rows + 1) * sizeof(int64_t));
-  if (layout.bytes()) place.offsets = regions->Take((size.values + 1) * sizeof(int64_t));
+  for (int i = 0; i < layout.levels; ++i) {
+    place.row_splits[i] = regions->Take((size.lists[i] + 1) * kIndex);
+  }
+  if (layout.bytes()) place.offsets = regions->Take((size.values + 1) * kIndex);
+  if (layout.mask) place.mask = regions->Take(size.values);
+  if (layout.form == ColumnLayout::Form::kSparse) {
+    place.indices = regions->Take(2 * size.values * kIndex);
+  }
   place.data = regions->Take(size.bytes);
   return place;
 }
@@ -41,17 +53,26 @@ Placement Place(const ColumnLayout& layout, int64_t rows, const ColumnSize& size
 fb_column MakeColumn(const ColumnLayout& layout, const Placement& place, uint8_t* slab,
                      ColumnOutput* out) {
   const auto int64s = [&](int64_t at) {
-    return at < 0 ? nullptr : reinterpret_cast<int64_t*>(slab + at);
+    return at == kNone ? nullptr : reinterpret_cast<int64_t*>(slab + at);
   };
-  *out = {slab + place.data, int64s(place.offsets), int64s(place.row_splits)};
+  out->data = slab + place.data;
+  out->offsets = int64s(place.offsets);
+  out->indices = int64s(place.indices);
+  if (place.mask != kNone) out->mask = slab + place.mask;
   fb_column column{};
   column.dtype = layout.dtype;
+  column.num_levels = layout.levels;
   column.width = layout.width;
   column.length = place.size.values;
   column.data = out->data;
   column.data_bytes = place.size.bytes;
   column.offsets = out->offsets;
-  column.row_splits = out->row_splits;
+  column.mask = out->mask;
+  column.indices = out->indices;
+  for (int i = 0; i < layout.levels; ++i) {
+    column.row_splits[i] = out->row_splits[i] = int64s(place.row_splits[i]);
+    column.row_splits_length[i] = place.size.lists[i] + 1;
+  }
   return column;
 }
 
@@ -67,8 +88,8 @@ arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
   std::vector<Placement> places;
   places.reserve(layouts.size());
   for (size_t c = 0; c < layouts.size(); ++c) {
-    ARROW_RETURN_NOT_OK(CheckNoNulls(layouts[c], c, parts));
-    places.push_back(Place(layouts[c], rows, Measure(layouts[c], c, parts), &regions));
+    ARROW_RETURN_NOT_OK(CheckRows(layouts[c], c, parts));
+    places.push_back(Place(layouts[c], Measure(layouts[c], c, parts), &regions));
   }
   ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Slab> slab,
                         pool->Get(std::max<int64_t>(regions.total(), 1)));
@@ -78,7 +99,7 @@ arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
   for (size_t c = 0; c < layouts.size(); ++c) {
     ColumnOutput out;
     columns.push_back(MakeColumn(layouts[c], places[c], slab->data(), &out));
-    Gather(layouts[c], c, parts, out);
+    ARROW_RETURN_NOT_OK(Gather(layouts[c], c, parts, out));
   }
   return BatchPtr(new Batch(pool, std::move(slab), rows, std::move(columns)));
 }

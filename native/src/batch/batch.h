@@ -47,7 +47,8 @@ struct ReleaseBatch {
 };
 using BatchPtr = std::unique_ptr<Batch, ReleaseBatch>;
 
-// Gathers the rows of `parts` into a slab of `pool`. Fails on a null, or without memory.
+// Gathers the rows of `parts` into a slab of `pool`. Fails as CheckRows() and
+// Gather() do, or without memory.
 FB_EXPORT arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
                                            std::span<const Part> parts,
                                            const std::shared_ptr<SlabPool>& pool);

@@ -33,7 +33,6 @@ struct Values {
   const int64_t* offsets64 = nullptr;
   const arrow::BinaryViewType::c_type* views = nullptr;
   const std::shared_ptr<arrow::Buffer>* view_buffers = nullptr;
-  Validity validity;
 
   // First byte of value i in `data`; i may be one past the last. For all kinds but kViews, kBits.
   int64_t ByteBegin(int64_t i) const {
@@ -45,26 +44,47 @@ struct Values {
   }
 };
 
-// One column. Row r has the values [ValueBegin(r), ValueBegin(r + 1)).
+// Where the entries of lists begin: entry i of the lists has entries [Begin(i), Begin(i + 1))
+// below.
+struct Level {
+  const int32_t* offsets32 = nullptr;
+  const int64_t* offsets64 = nullptr;
+  int64_t width = 1;  // of fixed-size lists
+
+  int64_t Begin(int64_t i) const {
+    if (offsets32 != nullptr) return offsets32[i];
+    if (offsets64 != nullptr) return offsets64[i];
+    return i * width;
+  }
+};
+
+// The parts of MLlib vectors besides their values, which are in ChunkColumn::values.
+struct VectorParts {
+  const int8_t* kinds = nullptr;  // of a row: 1 dense, 0 sparse
+  const int32_t* sizes = nullptr;
+  Level indices;
+  const int32_t* index_values = nullptr;
+};
+
+// One leaf. Row r has the values [ValueBegin(r), ValueBegin(r + 1)).
 struct ChunkColumn {
+  std::vector<Level> levels;  // the outermost first; fixed-size lists next to the values not
+  int64_t width = 1;          // values of an entry of the last level
   Values values;
-  int64_t width = 1;  // values of a row, where lists have none of their own
-  const int32_t* list_offsets32 = nullptr;
-  const int64_t* list_offsets64 = nullptr;
-  Validity list_validity;  // of the lists themselves
+  // Of values (of rows, where they are vectors), with all above them. Where nulls are filled.
+  Validity valid;
+  Validity whole_rows;  // rows without any null. Where nulls are errors.
+  VectorParts vectors;
 
   int64_t ValueBegin(int64_t row) const {
-    if (list_offsets32 != nullptr) return list_offsets32[row];
-    if (list_offsets64 != nullptr) return list_offsets64[row];
+    for (const Level& level : levels) row = level.Begin(row);
     return row * width;
-  }
-  bool may_have_nulls() const {
-    return values.validity.bits != nullptr || list_validity.bits != nullptr;
   }
 };
 
 struct Chunk {
   std::vector<std::shared_ptr<arrow::Array>> owners;
+  std::vector<std::shared_ptr<arrow::Buffer>> bitmaps;
   std::vector<ChunkColumn> columns;
   int64_t rows = 0;
   std::vector<plan::Interval> global;  // where its rows lie in the feed

@@ -255,7 +255,12 @@ proto::GetTicket Fetcher::TicketFor(const plan::Unit& unit, int64_t received,
   proto::GetTicket ticket;
   ticket.feed = feed_;
   ticket.feed_id = feed_id;
-  for (const ColumnLayout& layout : layouts_) ticket.columns.push_back(layout.name);
+  for (const ColumnLayout& layout : layouts_) {
+    // Leaves of one column lie one behind the other.
+    if (ticket.columns.empty() || ticket.columns.back() != layout.column) {
+      ticket.columns.push_back(layout.column);
+    }
+  }
   std::vector<plan::Range> ranges;
   for (const plan::Interval& rows : Cut(unit.intervals, received, unit.rows - received)) {
     rows_->AppendRanges(rows, &ranges);

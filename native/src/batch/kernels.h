@@ -3,6 +3,7 @@
 // Pure: no allocation, no I/O. Each takes the parts of one batch in order.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -14,22 +15,26 @@
 namespace flightbridge::batch {
 
 struct ColumnSize {
+  std::array<int64_t, FB_MAX_LEVELS> lists{};  // that the row splits of a level are over
   int64_t values = 0;
   int64_t bytes = 0;  // of the values
 };
 
-// Where a column goes. `offsets` (values + 1 entries) for FB_BYTES, `row_splits` (rows + 1) for
-// ragged columns, else nullptr.
+// Where a column goes; nullptr for what its layout does not have.
 struct ColumnOutput {
   uint8_t* data = nullptr;
-  int64_t* offsets = nullptr;
-  int64_t* row_splits = nullptr;
+  int64_t* offsets = nullptr;                           // values + 1
+  std::array<int64_t*, FB_MAX_LEVELS> row_splits = {};  // lists + 1
+  uint8_t* mask = nullptr;                              // values
+  int64_t* indices = nullptr;                           // 2 * values
 };
 
-// INVALID_ARGUMENT with the first null's column and global row, and how to be rid of it.
-arrow::Status CheckNoNulls(const ColumnLayout& layout, size_t column, std::span<const Part> parts);
+// Whether the rows may become tensors: nulls, lists longer than the padding, vectors of another
+// size. INVALID_ARGUMENT with the column and global row of the first that may not, and the remedy.
+arrow::Status CheckRows(const ColumnLayout& layout, size_t column, std::span<const Part> parts);
 ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Part> parts);
-void Gather(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
-            const ColumnOutput& out);
+// INVALID_ARGUMENT, with column and row, where a value does not fit the tensor's type.
+arrow::Status Gather(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                     const ColumnOutput& out);
 
 }  // namespace flightbridge::batch

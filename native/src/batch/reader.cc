@@ -164,7 +164,7 @@ arrow::Status Reader::Describe() {
   }
   ARROW_RETURN_NOT_OK(CheckRetention(spec_, feed_));
   ARROW_ASSIGN_OR_RAISE(const auto schema, source_->GetSchema());
-  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns));
+  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns, spec_.options));
 
   std::vector<plan::PartitionRows> partitions;
   partitions.reserve(feed_.partitions.size());

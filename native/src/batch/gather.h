@@ -1,0 +1,39 @@
+// The gather kernels by kind of values; kernels.cc chooses among them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "batch/chunk.h"
+#include "batch/kernels.h"
+#include "batch/layout.h"
+
+namespace flightbridge::batch {
+
+// `count` bits from bit `begin` on, a byte each.
+void ExpandBits(const uint8_t* bits, int64_t begin, int64_t count, uint8_t* out);
+
+// The values [begin, end), as the layout wants them, to `out`. False: one does not fit.
+bool CopyValues(const ColumnLayout& layout, const Values& values, int64_t begin, int64_t end,
+                uint8_t* out);
+
+// `count` copies of the layout's fill.
+void FillValues(const ColumnLayout& layout, int64_t count, uint8_t* out);
+
+// Values of fixed width. False: one does not fit.
+bool GatherFixed(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                 uint8_t* out);
+
+// Strings and binary, with nulls and padding filled.
+void GatherBytes(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                 const ColumnOutput& out);
+int64_t MeasureBytes(const ColumnLayout& layout, size_t column, const Part& part);
+
+// MLlib vectors, made dense or as pairs of (row, place) and values.
+void GatherVectors(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                   const ColumnOutput& out);
+void GatherSparse(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                  const ColumnOutput& out);
+
+}  // namespace flightbridge::batch
