@@ -25,7 +25,6 @@ _REMEDIES = {
     "null": "cast it to a concrete type, such as cast(column as string)",
     "geography": "cast it to binary with st_asbinary(column)",
     "geometry": "cast it to binary with st_asbinary(column)",
-    "vector": "convert it to an array with pyspark.ml.functions.vector_to_array(column)",
     "udt": "select its fields as plain columns",
 }
 _SIMPLE = {
@@ -47,6 +46,18 @@ _SIMPLE = {
     "time": pa.time64("ns"),
 }
 
+# MLlib's vectors as Spark itself stores them: type 1 is dense, 0 sparse.
+_VECTOR = pa.struct(
+    [
+        pa.field("type", pa.int8()),
+        pa.field("size", pa.int32()),
+        pa.field("indices", pa.list_(pa.field("element", pa.int32()))),
+        pa.field("values", pa.list_(pa.field("element", pa.float64()))),
+    ]
+)
+VECTOR_SIZE = "flightbridge.vector_size"
+"""Metadata of a field of vectors: how long they are. Readers make tensors of that size."""
+
 
 def arrow_schema(schema: StructType) -> pa.Schema:
     """The feed's Arrow schema for a Spark schema.
@@ -62,13 +73,24 @@ def arrow_schema(schema: StructType) -> pa.Schema:
         )
     if not schema.names:
         raise UnsupportedTypeError("the DataFrame has no columns: select at least one")
-    return pa.schema([pa.field(f.name, _arrow_type(f.dataType, f.name)) for f in schema.fields])
+    return pa.schema([_arrow_field(f) for f in schema.fields])
+
+
+def _arrow_field(field: Any) -> pa.Field:
+    # MLlib's transformers note the size of the vectors that they make.
+    size = ((field.metadata or {}).get("ml_attr") or {}).get("num_attrs")
+    metadata = None
+    if _kind(field.dataType) == "vector" and isinstance(size, int) and size > 0:
+        metadata = {VECTOR_SIZE: str(size)}
+    return pa.field(field.name, _arrow_type(field.dataType, field.name), metadata=metadata)
 
 
 def _arrow_type(spark_type: DataType, path: str) -> pa.DataType:
     kind = _kind(spark_type)
     if kind in _SIMPLE:
         return _SIMPLE[kind]
+    if kind == "vector":
+        return _VECTOR
     shape: Any = spark_type
     if kind == "decimal":
         return pa.decimal128(shape.precision, shape.scale)
@@ -92,5 +114,5 @@ def _kind(spark_type: DataType) -> str:
     # By class name: the classes differ between Spark versions (TimeType, GeometryType).
     names = [cls.__name__ for cls in type(spark_type).__mro__]
     if "UserDefinedType" in names:
-        return "vector" if "Vector" in names[0] else "udt"
+        return "vector" if names[0] == "VectorUDT" else "udt"
     return names[0].removesuffix("Type").lower()

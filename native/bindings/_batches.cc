@@ -89,17 +89,17 @@ DtypeNames NamesOf(int32_t dtype) {
   }
 }
 
-using Layouts = std::shared_ptr<const std::vector<ColumnLayout>>;
+using SharedLayouts = std::shared_ptr<const std::vector<ColumnLayout>>;
 
 struct BatchReference {
-  BatchReference(Batch* batch, Layouts layouts) : batch(batch), layouts(std::move(layouts)) {
+  BatchReference(Batch* batch, SharedLayouts layouts) : batch(batch), layouts(std::move(layouts)) {
     batch->Retain();
   }
   ~BatchReference() { batch->Release(); }
   BatchReference(const BatchReference&) = delete;
   BatchReference& operator=(const BatchReference&) = delete;
   Batch* const batch;
-  const Layouts layouts;
+  const SharedLayouts layouts;
 };
 using SharedBatch = std::shared_ptr<BatchReference>;
 
@@ -343,7 +343,7 @@ class PyReader {
   }
 
   std::shared_ptr<fb::batch::Reader> reader_;
-  Layouts layouts_;
+  SharedLayouts layouts_;
 };
 
 std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema, const py::bytes& spec) {

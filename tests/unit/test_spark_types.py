@@ -9,7 +9,7 @@ from flightbridge.spark.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES, rebatch
 from flightbridge.spark.types import arrow_schema
 
 pytest.importorskip("pyspark")
-from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.linalg import MatrixUDT, VectorUDT
 from pyspark.sql import types as spark_types
 
 
@@ -57,10 +57,10 @@ def test_nested_types_are_nullable_all_the_way_down():
         (spark_types.YearMonthIntervalType(), "c", "cast it to string"),
         (spark_types.VariantType(), "c", "to_json"),
         (spark_types.NullType(), "c", "cast it to a concrete type"),
-        (VectorUDT(), "c", "vector_to_array"),
+        (MatrixUDT(), "c", "plain columns"),
         (spark_types.ArrayType(spark_types.VariantType()), "c[]", "to_json"),
         (one(spark_types.NullType()), "c.c", "cast it to a concrete type"),
-        (spark_types.MapType(spark_types.StringType(), VectorUDT()), "c.value", "vector_to_array"),
+        (spark_types.MapType(spark_types.StringType(), MatrixUDT()), "c.value", "plain columns"),
     ],
     ids=lambda value: str(value),
 )
@@ -69,6 +69,23 @@ def test_what_cannot_cross_is_named_with_its_remedy(spark_type, path, remedy):
         arrow_schema(one(spark_type))
     assert f"column {path!r} has Spark type" in str(caught.value)
     assert remedy in str(caught.value)
+
+
+def test_vectors_cross_with_their_size_where_the_column_says_it():
+    for metadata, noted in [
+        ({"ml_attr": {"num_attrs": 7, "attrs": {}}}, {b"flightbridge.vector_size": b"7"}),
+        ({"ml_attr": {"type": "numeric"}}, None),
+        ({}, None),
+    ]:
+        field = spark_types.StructField("v", VectorUDT(), metadata=metadata)
+        found = arrow_schema(spark_types.StructType([field])).field("v")
+        assert found.metadata == noted
+        assert [(f.name, str(f.type)) for f in found.type] == [
+            ("type", "int8"),
+            ("size", "int32"),
+            ("indices", "list<element: int32>"),
+            ("values", "list<element: double>"),
+        ]
 
 
 def test_spatial_types_are_refused_where_spark_has_them():
