@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <future>
@@ -216,6 +217,37 @@ TEST(SegmentRoom, FileSizeLimitIsAFullDisk) {
   EXPECT_EQ(store->disk_budget().held_bytes(), 0);
   EXPECT_EQ(store->budget().held_bytes(), 0);
   EXPECT_TRUE(store->New(2 * kMiB, 2 * kMiB).ok()) << "it goes on by itself";
+}
+
+// Everything that a process under ASan, too, would die of if it touched it.
+TEST(SegmentRoom, AFileThatIsCutUnderTheServerIsNeitherReadNorWritten) {
+  testing::TempDir dir;
+  auto store = Open(64 * kMiB, dir.path());
+  const auto filled = [&](uint8_t with) {
+    auto segment = store->New(kMiB, kMiB).ValueOrDie();
+    std::memset(segment->Allocate(kMiB / 2), with, kMiB / 2);
+    return segment;
+  };
+  const auto first = filled(1);
+  const auto second = filled(2);
+  ASSERT_EQ(first->ref().chunk, second->ref().chunk);
+  const auto file = std::filesystem::directory_iterator(dir.path() + "/segments")->path();
+  std::filesystem::resize_file(file, second->ref().offset + 4096);
+  EXPECT_TRUE(first->Touch().ok());
+  for (int i = 0; i < 2; ++i) {
+    const auto status = second->Touch();
+    EXPECT_EQ(CodeOf(status), Code::kDataLoss) << status;
+    EXPECT_NE(status.message().find("was cut to"), std::string::npos) << status;
+    EXPECT_EQ(CodeOf(second->Sync()), Code::kDataLoss);
+    EXPECT_EQ(second->Allocate(64), nullptr);
+    const auto third = filled(3);  // in another file, and not behind what is gone
+    EXPECT_NE(third->ref().chunk, first->ref().chunk);
+    EXPECT_TRUE(third->Touch().ok());
+    // What is longer again holds zeros.
+    std::filesystem::resize_file(file, 8 * kMiB);
+  }
+  EXPECT_TRUE(first->Touch().ok());
+  EXPECT_EQ(first->data()[kMiB / 2 - 1], 1);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ import pytest
 import flightbridge
 from flightbridge import batches
 from flightbridge.client import Client
-from flightbridge.errors import DataLossError, FlightBridgeError, ServerUnavailableError
+from flightbridge.errors import DataLossError, FlightBridgeError
 
 from .server_node import Node, until_it_answers
 
@@ -136,18 +136,45 @@ def test_files_removed_under_a_server_that_runs_are_missed_at_its_next_start(nod
             ids(client, "bad")
 
 
-@pytest.mark.parametrize("transport", ["channel", "flight"])
-def test_a_file_cut_under_a_server_that_runs_is_never_served(node, transport):
-    """Touching what is gone ends the server (SIGBUS); its next start knows what is lost."""
-    path, _ = place_of(node, BAD)
-    with path.open("r+b") as file:
-        file.truncate(4096)
-    with flightbridge.connect(node.uri, transport=transport, timeout_s=5) as client:
-        with pytest.raises((DataLossError, ServerUnavailableError)):
-            client.read_table("bad")
-        node.close()
-        node.start()
-        with pytest.raises(DataLossError, match="'bad'"):
-            ids(client, "bad")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("damage", ["cut", "empty", "cut and longer again"])
+def test_a_file_cut_under_a_server_that_runs_takes_only_what_lay_behind(node, transport, damage):
+    path, offset = place_of(node, BAD + ROWS // 2)
+    assert place_of(node, BEHIND)[0] == path
+    with flightbridge.connect(node.uri, transport=transport) as client:
+        assert ids(client, "bad") == list(range(BAD, BAD + ROWS))  # verified, and in memory
+        whole = path.stat().st_size
+        with path.open("r+b") as file:
+            file.truncate(0 if damage == "empty" else offset // 4096 * 4096)
+        for _ in range(2):
+            for feed in ("bad", "behind"):
+                with pytest.raises(DataLossError, match=f"'{feed}', partition [01]"):
+                    client.read_table(feed)
+            if damage == "cut and longer again":  # zeros follow
+                with path.open("r+b") as file:
+                    file.truncate(whole)
+        if damage != "empty":
+            assert ids(client, "before") == list(range(BEFORE, BEFORE + ROWS))
+            assert ids(client, "bad", partitions=[0]) == list(range(BAD, BAD + ROWS // 2))
+        with pytest.raises(DataLossError, match=r"'behind', partition [01]"):
+            client.read_table("behind", columns=["id"], partitions=[1])
+        assert node.process.poll() is None
         client.write("new", rows(BAD))
+        client.write("bad", rows(BEHIND), mode="overwrite")  # the remedy
+        node.restart()
         assert ids(client, "new") == list(range(BAD, BAD + ROWS))
+        assert ids(client, "bad") == list(range(BEHIND, BEHIND + ROWS))
+        with pytest.raises(DataLossError, match="'behind'"):
+            ids(client, "behind")
+
+
+def test_a_local_reader_is_told_of_a_cut_file(tmp_path):
+    """In the server's own process: what it would touch would end that."""
+    words = pa.table({"word": pa.array(["a", "b"] * 1000).dictionary_encode()})
+    with flightbridge.Server(data_dir=tmp_path) as bridge, bridge.client() as client:
+        client.write("bad", words)
+        for path in (tmp_path / "segments").iterdir():
+            with path.open("r+b") as file:
+                file.truncate(0)
+        with pytest.raises(DataLossError, match="'bad', partition 0"):
+            client.read_table("bad")

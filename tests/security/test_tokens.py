@@ -269,6 +269,24 @@ def test_listing_shows_only_what_the_token_may_read(server, wire):
         assert client.feeds() == []
 
 
+def test_errors_do_not_name_feeds_of_others(token_file):
+    room = {"token_file": token_file, "memory_limit": 4 << 20, "put_wait_s": 0}
+    big = pa.table({"x": pa.array(range(300_000), pa.int64())})
+    with (
+        serving(**room) as small,
+        flightbridge.connect(small.uri, token=token_of("all")) as client,
+        flightbridge.connect(small.uri, token=token_of("reader")) as reader,
+        flightbridge.connect(small.uri, token=token_of("writer")) as writer,
+    ):
+        client.write("secret", big)
+        with pytest.raises(errors.FeedNotFoundError, match="does not exist") as missing:
+            reader.feed("clicks.none")
+        with pytest.raises(errors.ResourceExhaustedError, match="memory limit") as full:
+            writer.write("clicks.big", big)
+        for caught in (missing, full):
+            assert "secret" not in str(caught.value)
+
+
 def test_status_tells_details_only_to_an_admin_of_everything(server):
     with flightbridge.connect(server.uri, token=token_of("all")) as client:
         assert client.status().memory_limit_bytes > 0

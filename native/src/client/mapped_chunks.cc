@@ -81,7 +81,11 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> MappedChunks::Borrow(
   static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(data) & ~(page - 1);
   const auto end = reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes);
-  if (bytes > 0) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
+  if (bytes > 0 && madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ) != 0 &&
+      (errno == EFAULT || errno == EHWPOISON)) {
+    return Error(Code::kDataLoss,
+                 "a message's segment file was cut under the server: write the feed again");
+  }
   return std::make_shared<Borrowed>(data, bytes, found->second, std::move(lender), loan);
 }
 

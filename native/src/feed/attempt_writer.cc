@@ -55,7 +55,8 @@ arrow::Result<uint8_t*> PayloadStore::Allocate(int64_t bytes) {
   ARROW_ASSIGN_OR_RAISE(auto segment, segments_->New(bytes, want, patience_));
   allocated_ += segment->capacity();
   written_.push_back(std::move(segment));
-  return written_.back()->Allocate(bytes);
+  if (uint8_t* at = written_.back()->Allocate(bytes)) return at;
+  return Error(Code::kUnavailable, "a new segment's file was cut: try again");
 }
 
 arrow::Result<MessageRoom> PayloadStore::Reserve(int64_t metadata_bytes, int64_t body_bytes) {

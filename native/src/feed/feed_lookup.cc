@@ -33,6 +33,10 @@ arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
     return Error(Code::kNotFound, "feed '", feed,
                  "' is being written and has no committed data yet: wait for its commit");
   }
+  if (!options_.name_other_feeds) {
+    return Error(Code::kNotFound, "feed '", feed,
+                 "' does not exist: `flightbridge feeds ls` lists those that you may read");
+  }
   std::string names;
   size_t shown = 0;
   for (const auto& [name, snapshot] : feeds_) {
@@ -101,6 +105,7 @@ arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed) 
 }
 
 std::string FeedStoreImpl::LargestFeeds() const {
+  if (!options_.name_other_feeds) return "";
   constexpr size_t kShown = 3;
   std::map<std::string, int64_t> bytes;  // what is staged counts, too
   {

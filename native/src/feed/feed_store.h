@@ -107,6 +107,9 @@ struct FeedStoreOptions {
   std::chrono::milliseconds put_wait{0};
   // Committed, damaged and open feeds; a write of one more is refused.
   int64_t max_feeds = INT64_MAX;
+  // Whether errors may name other feeds than the caller's, as a help: not where callers may see
+  // some feeds only.
+  bool name_other_feeds = true;
   // A write job without begin or put activity for this long is aborted.
   std::chrono::seconds orphan_ttl{3600};
   // Milliseconds of a steady clock; tests set it.
@@ -134,7 +137,7 @@ class FeedStore {
   virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;
   virtual arrow::Status DropFeed(const proto::DropFeed& request) = 0;
 
-  // The feed, committed or partly visible; NOT_FOUND names the feed and lists some that exist,
+  // The feed, committed or partly visible; NOT_FOUND names the feed and may list some that exist,
   // FAILED_PRECONDITION says that its stream job has ended without a commit.
   virtual arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const = 0;
   // The same for who reads its rows: counts as use of a feed that has a Retention.ttl_ms.

@@ -102,6 +102,7 @@ arrow::Result<std::vector<size_t>> Partition::DictionariesFor(size_t i) const {
   std::map<int64_t, size_t> latest;
   for (size_t k = 0; k < i; ++k) {
     if (!messages[k].is_dictionary) continue;
+    ARROW_RETURN_NOT_OK(Verify(k));
     ARROW_ASSIGN_OR_RAISE(const auto parsed, segment::IpcMessage::Parse(*messages[k].metadata));
     latest[parsed.dictionary_id] = k;
   }
@@ -121,7 +122,6 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> Partition::Decode(size_t i) c
   if (messages.front().is_dictionary) {
     ARROW_ASSIGN_OR_RAISE(dictionaries, DictionariesFor(i));
   }
-  for (const size_t dictionary : dictionaries) ARROW_RETURN_NOT_OK(Verify(dictionary));
   ARROW_RETURN_NOT_OK(Verify(i));
   auto batch = DecodeMessages(*this, i, dictionaries);
   if (!batch.ok()) {

@@ -61,7 +61,8 @@ struct Partition {
   // Brings messages[i] into memory, and verifies it unless that was done since it came back from
   // disk. For those that send it as it is. DATA_LOSS as Decode().
   arrow::Status Verify(size_t i) const;
-  // The dictionary messages that messages[i] needs, in stream order: the latest of every id.
+  // The dictionary messages that messages[i] needs, verified, in stream order: the latest of every
+  // id.
   arrow::Result<std::vector<size_t>> DictionariesFor(size_t i) const;
   // Index of the record batch that holds `row` (0 <= row < rows).
   size_t FindBatch(int64_t row) const;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -97,8 +98,24 @@ Chunk::~Chunk() {
   close(fd_);
 }
 
+arrow::Status Chunk::CheckWhole(int64_t offset, int64_t length) {
+  if (in_memory()) return {};
+  int64_t uncut = uncut_.load(std::memory_order_acquire);
+  struct stat facts = {};
+  if (fstat(fd_, &facts) == 0) {
+    while (facts.st_size < uncut && !uncut_.compare_exchange_weak(uncut, facts.st_size)) {
+    }
+    uncut = std::min<int64_t>(uncut, facts.st_size);
+  }
+  if (offset + length <= uncut) return {};
+  return Error(Code::kDataLoss, "segment file '", path_, "' was cut to ", uncut, " of ", size_,
+               " bytes while the server ran");
+}
+
 arrow::Status Chunk::Populate(int64_t offset, int64_t length) {
   if (!in_memory()) {
+    // It would make the file longer again, with zeros where rows were.
+    ARROW_RETURN_NOT_OK(CheckWhole(0, size_));
     // Blocks first: a full disk is then an error here, and not a SIGBUS in the copy.
     if (const int error = posix_fallocate(fd_, offset, length); error != 0) {
       return Failed(error, "no room for " + std::to_string(length) + " bytes in '" + path_ + "'");
@@ -120,6 +137,7 @@ void Chunk::Discard(int64_t offset, int64_t length) {
 
 arrow::Status Chunk::Sync(int64_t offset, int64_t length) {
   if (in_memory() || length == 0) return {};
+  ARROW_RETURN_NOT_OK(CheckWhole(offset, length));
   const int64_t end = (offset + length + PageBytes() - 1) / PageBytes() * PageBytes();
   int error = write_error_.load(std::memory_order_acquire);
   if (error == 0 && msync(data_ + offset, static_cast<size_t>(end - offset), MS_SYNC) != 0) {

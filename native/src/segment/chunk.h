@@ -34,6 +34,11 @@ class Chunk {
   // A descriptor of its own, which cannot be used to write.
   arrow::Result<int> OpenReadOnly() const;
 
+  // DATA_LOSS where the file no longer has, or once did not have, the range: somebody cut it under
+  // this process, and touching what is gone would end it (SIGBUS). One system call; none in memory.
+  arrow::Status CheckWhole(int64_t offset, int64_t length);
+  bool whole() { return CheckWhole(0, size_).ok(); }
+
   // Gets memory or disk blocks for the range and faults it in, so that no write to it can fail
   // later. RESOURCE_EXHAUSTED where there is no room.
   arrow::Status Populate(int64_t offset, int64_t length);
@@ -57,7 +62,13 @@ class Chunk {
 
  private:
   Chunk(uint64_t id, std::string path, int fd, uint8_t* data, int64_t size)
-      : free(size), id_(id), path_(std::move(path)), fd_(fd), data_(data), size_(size) {}
+      : free(size),
+        id_(id),
+        path_(std::move(path)),
+        fd_(fd),
+        data_(data),
+        size_(size),
+        uncut_(size) {}
   static arrow::Result<std::shared_ptr<Chunk>> Map(uint64_t id, const std::string& path, int fd,
                                                    int64_t size);
 
@@ -66,6 +77,7 @@ class Chunk {
   int fd_;
   uint8_t* data_;
   int64_t size_;
+  std::atomic<int64_t> uncut_;       // what the file had throughout: zeros may follow it by now
   std::atomic<int> write_error_{0};  // the first errno of a write to disk that nobody waited for
 };
 

@@ -41,7 +41,10 @@ SegmentRef Segment::ref() const { return {chunk_->id(), offset_, used_}; }
 uint8_t* Segment::Allocate(int64_t bytes) {
   const int64_t offset = RoundUp(used_);
   if (bytes < 0 || offset > capacity_ || bytes > capacity_ - offset) return nullptr;
-  if (resident_ != nullptr) resident_->Use();
+  if (resident_ != nullptr) {
+    if (!chunk_->CheckWhole(offset_, capacity_).ok()) return nullptr;
+    resident_->Use();
+  }
   used_ = offset + bytes;
   return data_ + offset;
 }
@@ -63,7 +66,9 @@ void Segment::Trim() {
 arrow::Status Segment::Sync() { return chunk_->Sync(offset_, used_); }
 
 arrow::Status Segment::Touch() {
-  if (resident_ == nullptr || resident_->Use()) return {};
+  if (resident_ == nullptr) return {};
+  ARROW_RETURN_NOT_OK(chunk_->CheckWhole(offset_, capacity_));
+  if (resident_->Use()) return {};
   return store_->Load(chunk_.get(), offset_, resident_.get());
 }
 

@@ -53,7 +53,8 @@ class Segment : public std::enable_shared_from_this<Segment> {
   // A new descriptor of the chunk it lies in, which can be mapped but not written.
   arrow::Result<int> OpenChunk() const;
 
-  // Room for `bytes` at the next aligned offset, or nullptr when they do not fit.
+  // Room for `bytes` at the next aligned offset, or nullptr when they do not fit, or when the file
+  // under it was cut.
   uint8_t* Allocate(int64_t bytes);
   // Takes back what was allocated behind `used` and is in nobody's hands.
   void Rewind(int64_t used) { used_ = used; }
@@ -67,7 +68,7 @@ class Segment : public std::enable_shared_from_this<Segment> {
 
   // Call before bytes of it are read: keeps the memory that file segments take inside its limit,
   // and reads them from the file where they are not in memory. DATA_LOSS where the file is no
-  // longer whole. Costs next to nothing otherwise, or for a segment in memory.
+  // longer whole. Costs one system call otherwise, and nothing for a segment in memory.
   arrow::Status Touch();
   // Says that it will be read soon.
   void ReadAhead();

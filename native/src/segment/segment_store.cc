@@ -193,6 +193,10 @@ class SegmentStoreImpl : public SegmentStore {
     for (const auto& chunk : chunks_) {
       if (chunk->free.warm_bytes() < min) continue;
       if (const auto taken = chunk->free.Take(std::max(min, want / 4), want, true)) {
+        if (!chunk->whole()) {
+          chunk->free.Add(*taken);
+          continue;
+        }
         memory_.Unpool(taken->length);
         if (!in_memory()) disk_.Unpool(taken->length);
         return Room{chunk, *taken};
@@ -204,7 +208,10 @@ class SegmentStoreImpl : public SegmentStore {
   arrow::Result<Room> TakeCold(int64_t bytes) {
     std::lock_guard lock(mutex_);
     for (const auto& chunk : chunks_) {
-      if (const auto taken = chunk->free.Take(bytes, bytes, false)) return Room{chunk, *taken};
+      const auto taken = chunk->free.Take(bytes, bytes, false);
+      if (!taken) continue;
+      if (chunk->whole()) return Room{chunk, *taken};
+      chunk->free.Add(*taken);
     }
     const int64_t size = std::max(bytes, RoundUp(options_.segment_bytes, PageBytes()));
     auto made = in_memory() ? Chunk::InMemory(next_chunk_++, size) : files_->Create(size);

@@ -173,6 +173,7 @@ class Server::Impl {
     store.segments.spill_limit_bytes = options.spill_limit_bytes;
     store.put_wait = options.put_wait;
     store.max_feeds = options.max_feeds;
+    store.name_other_feeds = !state->has_tokens;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
     state->peers = std::make_unique<server::Peers>(state->store, std::move(peers));
     state->data_dir = options.data_dir;
