@@ -1,6 +1,7 @@
 #include "segment/crc32c_internal.h"
 
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -233,7 +234,24 @@ uint32_t RawFoldCopy(uint32_t crc, const uint8_t* data, size_t bytes, uint8_t* t
   return FoldAll<true>(crc, data, bytes, to);
 }
 
+#ifdef FB_CHECKSUM_SWITCH
+__attribute__((target("avx512f"))) void CopyPastCache(const uint8_t* data, size_t bytes,
+                                                      uint8_t* to) {
+  size_t done = 0;
+  for (; HasFold() && bytes - done >= 64; done += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(data + done + kAhead), _MM_HINT_T0);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + done), _mm512_loadu_si512(data + done));
+  }
+  std::memcpy(to + done, data + done, bytes - done);
+  _mm_sfence();
+}
+#endif
+
 #else
+#ifdef FB_CHECKSUM_SWITCH
+void CopyPastCache(const uint8_t* data, size_t bytes, uint8_t* to) { std::memcpy(to, data, bytes); }
+#endif
+
 bool HasFold() { return false; }
 uint32_t RawFold(uint32_t crc, const uint8_t* data, size_t bytes) {
   return RawInstruction(crc, data, bytes);
@@ -253,12 +271,35 @@ std::vector<CrcImplementation> CrcImplementations() {
   return found;
 }
 
+#ifdef FB_CHECKSUM_SWITCH
+namespace {
+
+std::atomic<bool> checksums_on{true};
+
+uint32_t RawNothing(uint32_t crc, const uint8_t*, size_t) { return crc; }
+
+uint32_t RawCopyOnly(uint32_t crc, const uint8_t* data, size_t bytes, uint8_t* to) {
+  CopyPastCache(data, bytes, to);
+  return crc;
+}
+
+}  // namespace
+
+void SwitchChecksums(bool on) { checksums_on = on; }
+#endif
+
 CrcFunction RawCrc32c() {
+#ifdef FB_CHECKSUM_SWITCH
+  if (!checksums_on) return RawNothing;
+#endif
   static const CrcFunction fastest = CrcImplementations().back().function;
   return fastest;
 }
 
 CrcCopyFunction RawCopyCrc32c() {
+#ifdef FB_CHECKSUM_SWITCH
+  if (!checksums_on) return RawCopyOnly;
+#endif
   static const CrcCopyFunction function = HasFold() ? RawFoldCopy : nullptr;
   return function;
 }

@@ -18,6 +18,11 @@ using CrcCopyFunction = uint32_t (*)(uint32_t, const uint8_t*, size_t, uint8_t* 
 // Null where this processor has no faster way than block by block.
 CrcCopyFunction RawCopyCrc32c();
 
+#ifdef FB_CHECKSUM_SWITCH  // fb_server_bench only: what checksums cost
+// Off: every checksum is 0 and agrees with every other; copies go the same way.
+void SwitchChecksums(bool on);
+#endif
+
 struct CrcImplementation {
   const char* name;
   CrcFunction function;

@@ -1,0 +1,240 @@
+// What a put pays for its checksums, and what a row costs as a server holds more feeds or serves
+// more readers. Server and clients share this process, over each transport.
+//
+//   fb_server_bench checksums|feeds|readers [MiB per run, default 256]
+//
+// CPU seconds of the process are compared: they stay what they are when other programs use the
+// machine, too. Sides are measured in turn; figures are medians.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <arrow/api.h>
+
+#include "../tests/testing/jobs.h"
+#include "flightbridge/client.h"
+#include "flightbridge/proto/commands.h"
+#include "flightbridge/server.h"
+#include "segment/crc32c_internal.h"
+
+namespace {
+
+using namespace flightbridge;  // NOLINT(google-build-using-namespace)
+
+constexpr int64_t kRows = 1 << 16;  // of a batch
+constexpr int kColumns = 8;         // 4 MiB of int64
+constexpr int kRounds = 9;
+constexpr const char* kWays[] = {"channel", "flight", "mapped", "local"};
+
+void Check(const arrow::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+template <typename T>
+T Get(arrow::Result<T> result) {
+  Check(result.status());
+  return result.MoveValueUnsafe();
+}
+
+struct Cost {
+  double cpu_s;
+  double wall_s;
+};
+
+Cost Timed(const std::function<void()>& work) {
+  const auto cpu = [] {
+    timespec now{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+  };
+  const double before = cpu();
+  const auto begun = std::chrono::steady_clock::now();
+  work();
+  return {cpu() - before,
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()};
+}
+
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+std::shared_ptr<arrow::RecordBatch> MakeBatch(int64_t rows) {
+  std::vector<std::shared_ptr<arrow::Field>> fields;
+  std::vector<std::shared_ptr<arrow::Array>> columns;
+  for (int c = 0; c < kColumns; ++c) {
+    arrow::Int64Builder builder;
+    Check(builder.Reserve(rows));
+    for (int64_t i = 0; i < rows; ++i) builder.UnsafeAppend(i * 2654435761 + c);
+    fields.push_back(arrow::field("c" + std::to_string(c), arrow::int64()));
+    columns.push_back(builder.Finish().ValueOrDie());
+  }
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), rows, std::move(columns));
+}
+
+std::unique_ptr<Client> Connect(const Server& server, const std::string& way) {
+  ClientOptions options;
+  options.uri = server.uri();
+  options.transport = way;
+  return Get(Client::Connect(options));
+}
+
+// A whole write job of one partition.
+void Put(Client* client, const std::string& feed, const arrow::RecordBatch& batch, int64_t count) {
+  static int64_t jobs = 0;
+  const std::string job = "job" + std::to_string(++jobs);
+  const auto begin = testing::JobOf(feed, job, proto::WriteMode::kErrorIfExists, batch.schema());
+  Check(client->BeginWrite(begin).status());
+  const auto put = Get(client->OpenPut(feed, job, 0, 1, batch.schema()));
+  for (int64_t i = 0; i < count; ++i) Check(put->Write(batch));
+  const proto::PutResult staged = Get(put->Finish());
+  proto::AttemptRef ref;
+  ref.attempt = 1;
+  ref.rows = staged.rows;
+  ref.batches = staged.batches;
+  ref.crc32c = staged.crc32c;
+  ref.bytes = staged.bytes;
+  Check(client->CommitWrite(feed, job, {ref}).status());
+}
+
+// Reads rows [begin, end) of partition 0.
+void Read(Client* client, const proto::FeedInfo& feed, int64_t begin, int64_t end) {
+  proto::GetTicket ticket;
+  ticket.feed = feed.feed;
+  ticket.feed_id = feed.feed_id;
+  ticket.ranges.push_back({0, begin, end});
+  const auto stream = Get(client->OpenGet(ticket));
+  while (Get(stream->Next()) != nullptr) {
+  }
+}
+
+std::unique_ptr<Server> Start() {
+  ServerOptions options;
+  options.memory_limit_bytes = int64_t{4} << 30;
+  return Get(Server::Start(options));
+}
+
+void Checksums(int64_t batches) {
+  const auto server = Start();
+  const auto batch = MakeBatch(kRows);
+  std::printf("%-10s%14s%14s%20s%20s\n", "put", "with: GB/s", "CPU s/GB", "share of CPU time",
+              "share of the time");
+  for (const char* way : kWays) {
+    const auto client = Connect(*server, way);
+    std::vector<double> cpu, wall, with_cpu, with_wall;
+    for (int round = -2; round < kRounds; ++round) {
+      Cost cost[2];
+      for (int side = 0; side < 2; ++side) {
+        const bool off = (side + round) % 2 == 0;  // neither is always the first
+        segment::SwitchChecksums(!off);
+        cost[off ? 1 : 0] = Timed([&] { Put(client.get(), "f", *batch, batches); });
+        Check(client->DropFeed("f", false));
+      }
+      if (round < 0) continue;  // pools and connections are new
+      cpu.push_back(1 - cost[1].cpu_s / cost[0].cpu_s);
+      wall.push_back(1 - cost[1].wall_s / cost[0].wall_s);
+      with_cpu.push_back(cost[0].cpu_s);
+      with_wall.push_back(cost[0].wall_s);
+    }
+    const double gb = static_cast<double>(batches * kRows * kColumns * 8) / 1e9;
+    std::printf("%-10s%14.2f%14.3f%19.1f%%%19.1f%%\n", way, gb / Median(with_wall),
+                Median(with_cpu) / gb, 100 * Median(cpu), 100 * Median(wall));
+  }
+  segment::SwitchChecksums(true);
+}
+
+// One feed of the same size, put and read, on a server that holds more and more others.
+void Feeds(int64_t batches) {
+  const auto batch = MakeBatch(kRows);
+  const auto small = MakeBatch(256);
+  const auto rows = static_cast<double>(batches * kRows);
+  std::printf("%-10s%12s%12s%12s   feeds there; CPU ns per row\n", "", "1", "100", "1000");
+  for (const char* way : {"channel", "mapped"}) {
+    const auto server = Start();
+    const auto client = Connect(*server, way);
+    const std::string names[] = {std::string("put ") + way, std::string("get ") + way};
+    double found[2][3];
+    int held = 1;
+    int column = 0;
+    for (const int wanted : {1, 100, 1000}) {
+      for (; held < wanted; ++held) Put(client.get(), "other" + std::to_string(held), *small, 1);
+      std::vector<double> put, get;
+      for (int round = -1; round < kRounds; ++round) {
+        const Cost in = Timed([&] { Put(client.get(), "f", *batch, batches); });
+        const auto info = Get(client->DescribeFeed("f"));
+        const Cost out = Timed([&] { Read(client.get(), info, 0, batches * kRows); });
+        Check(client->DropFeed("f", false));
+        if (round < 0) continue;
+        put.push_back(in.cpu_s * 1e9 / rows);
+        get.push_back(out.cpu_s * 1e9 / rows);
+      }
+      found[0][column] = Median(put);
+      found[1][column++] = Median(get);
+    }
+    for (int i = 0; i < 2; ++i)
+      std::printf("%-14s%8.2f%12.2f%12.2f\n", names[i].c_str(), found[i][0], found[i][1],
+                  found[i][2]);
+  }
+}
+
+// One feed, read once in all by more and more readers, each with a client and a thread of its own.
+void Readers(int64_t batches) {
+  const auto batch = MakeBatch(kRows);
+  const int64_t rows = batches * kRows;
+  const auto server = Start();
+  Put(Connect(*server, "local").get(), "f", *batch, batches);
+  std::printf("%-10s%12s%12s%12s   readers; CPU ns per row\n", "", "1", "8", "64");
+  for (const char* way : {"channel", "flight", "mapped"}) {
+    std::printf("get %-10s", way);
+    for (const int64_t readers : {1, 8, 64}) {
+      std::vector<std::unique_ptr<Client>> clients;
+      for (int64_t r = 0; r < readers; ++r) clients.push_back(Connect(*server, way));
+      const auto info = Get(clients.front()->DescribeFeed("f"));
+      std::vector<double> cost;
+      for (int round = -1; round < kRounds; ++round) {
+        const Cost all = Timed([&] {
+          std::vector<std::thread> threads;
+          for (int64_t r = 0; r < readers; ++r) {
+            threads.emplace_back([&, r] {
+              Read(clients[static_cast<size_t>(r)].get(), info, rows * r / readers,
+                   rows * (r + 1) / readers);
+            });
+          }
+          for (std::thread& thread : threads) thread.join();
+        });
+        if (round >= 0) cost.push_back(all.cpu_s * 1e9 / static_cast<double>(rows));
+      }
+      std::printf(readers == 1 ? "%8.2f" : "%12.2f", Median(cost));
+      std::fflush(stdout);
+    }
+    std::printf("\n");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  const int64_t mib = argc > 2 ? std::atoll(argv[2]) : 256;
+  const int64_t batches = std::max<int64_t>(1, (mib << 20) / (kRows * kColumns * 8));
+  if (what == "checksums") {
+    Checksums(batches);
+  } else if (what == "feeds") {
+    Feeds(batches);
+  } else if (what == "readers") {
+    Readers(batches);
+  } else {
+    std::fprintf(stderr, "usage: fb_server_bench checksums|feeds|readers [MiB]\n");
+    return 2;
+  }
+  return 0;
+}
