@@ -110,3 +110,10 @@ class Job:
 def check(client, feed: str, count: int = PARTITIONS * ROWS) -> None:
     seen = collections.Counter(client.read_table(feed)["id"].to_pylist())
     assert seen == collections.Counter(range(count))
+
+
+def check_spread(info: flightbridge.client.FeedInfo, cluster: Cluster) -> None:
+    """Of twelve partitions one server in forty runs gets none: where ports are is chance."""
+    held = {part.server for part in info.partitions}
+    assert held <= set(cluster.uris)
+    assert len(held) > 1

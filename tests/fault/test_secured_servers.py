@@ -17,7 +17,7 @@ from flightbridge.errors import (
     ServerUnavailableError,
 )
 
-from .cluster import PARTITIONS, ROWS, SCHEMA, Job, check
+from .cluster import PARTITIONS, ROWS, SCHEMA, Job, check, check_spread
 from .secured import CLIENT_TOKEN, CREDENTIALS, PEER_TOKEN, Authority, secured, write_secret
 
 
@@ -46,7 +46,7 @@ def test_write_and_read_over_three_servers(start, kind):
     cluster = start(kind)
     with cluster.connect() as client:
         info = Job(client, "feed").put_all().commit()
-        assert {part.server for part in info.partitions} == set(cluster.uris)
+        check_spread(info, cluster)
         check(client, "feed")
         client.write("feed", client.read_table("feed", partitions=[0]), mode="append")
         assert client.feed("feed").rows == PARTITIONS * ROWS + ROWS
