@@ -2,14 +2,16 @@
 //
 //   fb_batch_bench [seconds per case]
 //
-// 12 columns of 8 bytes; memcpy is measured in turn with each case, between warm buffers of the
-// batch's size spread over the same source memory.
+// 12 columns of 8 bytes, then ragged columns: lists, strings, lists of strings, lists of lists.
+// memcpy is measured in turn with each case, between warm buffers of the batch's size spread over
+// the same source memory.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include <arrow/api.h>
@@ -28,6 +30,8 @@ constexpr int kColumns = 12;
 constexpr int64_t kFeedRows = 1 << 20;
 constexpr int64_t kSourceBatchRows = 1 << 16;
 constexpr int64_t kRowBytes = kColumns * 8;
+constexpr int64_t kRaggedRows = 1 << 18;
+constexpr int64_t kRaggedBatchRows = 1 << 15;
 
 double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
@@ -79,6 +83,93 @@ double MemcpyRate(const FakeFeed& feed, int64_t rows, double seconds) {
   return static_cast<double>(bytes) / Seconds(begin);
 }
 
+// Lists of 0 to 8, strings of 0 to 32 bytes.
+std::shared_ptr<arrow::Array> MakeArrayOf(const std::shared_ptr<arrow::DataType>& type,
+                                          int64_t length, std::mt19937& rng) {
+  if (!arrow::is_list(type->id()) && type->id() != arrow::Type::STRING) {
+    const int64_t bytes = length * static_cast<const arrow::FixedWidthType&>(*type).byte_width();
+    std::shared_ptr<arrow::Buffer> data = *arrow::AllocateBuffer(bytes);
+    std::memset(data->mutable_data(), 1, bytes);
+    return arrow::MakeArray(arrow::ArrayData::Make(type, length, {nullptr, data}));
+  }
+  const bool text = type->id() == arrow::Type::STRING;
+  std::shared_ptr<arrow::Buffer> offsets = *arrow::AllocateBuffer((length + 1) * 4);
+  auto* to = reinterpret_cast<int32_t*>(offsets->mutable_data());
+  to[0] = 0;
+  for (int64_t i = 0; i < length; ++i) {
+    to[i + 1] = to[i] + static_cast<int32_t>(rng() % (text ? 33 : 9));
+  }
+  if (text) {
+    std::shared_ptr<arrow::Buffer> data = *arrow::AllocateBuffer(to[length]);
+    std::memset(data->mutable_data(), 'x', data->size());
+    return arrow::MakeArray(arrow::ArrayData::Make(type, length, {nullptr, offsets, data}));
+  }
+  const auto values = MakeArrayOf(type->field(0)->type(), to[length], rng);
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(type, length, {nullptr, offsets}, {values->data()}));
+}
+
+// Four columns of a type.
+std::shared_ptr<FakeFeed> MakeRaggedFeed(const std::shared_ptr<arrow::DataType>& type) {
+  auto feed = std::make_shared<FakeFeed>();
+  arrow::FieldVector fields;
+  for (int c = 0; c < 4; ++c) fields.push_back(arrow::field("c" + std::to_string(c), type));
+  feed->schema = arrow::schema(fields);
+  auto& batches = feed->partitions.emplace_back();
+  std::mt19937 rng(1);
+  for (int64_t row = 0; row < kRaggedRows; row += kRaggedBatchRows) {
+    arrow::ArrayVector columns;
+    for (int c = 0; c < 4; ++c) columns.push_back(MakeArrayOf(type, kRaggedBatchRows, rng));
+    batches.push_back(arrow::RecordBatch::Make(feed->schema, kRaggedBatchRows, columns));
+  }
+  return feed;
+}
+
+int64_t BytesOf(const Batch& batch) {
+  int64_t bytes = 0;
+  for (const fb_column& c : batch.columns()) {
+    bytes += c.data_bytes;
+    if (c.offsets != nullptr) bytes += (c.length + 1) * 8;
+    for (int i = 0; i < c.num_levels; ++i) bytes += c.row_splits_length[i] * 8;
+  }
+  return bytes;
+}
+
+double PlainMemcpyRate(int64_t bytes, double seconds) {
+  std::vector<uint8_t> from(64 << 20, 1);
+  std::vector<uint8_t> to(bytes, 1);
+  const auto begin = Clock::now();
+  int64_t copied = 0;
+  while (Seconds(begin) < seconds) {
+    for (size_t at = 0; at + bytes <= from.size(); at += bytes) {
+      std::memcpy(to.data(), from.data() + at, bytes);
+      copied += bytes;
+    }
+  }
+  return static_cast<double>(copied) / Seconds(begin);
+}
+
+void RunRagged(const std::shared_ptr<arrow::DataType>& type, int64_t window, double seconds) {
+  proto::ReaderSpec spec;
+  spec.feed = "fake";
+  spec.batch_size = 4096;
+  spec.epochs = -1;
+  spec.num_shards = 1;
+  spec.shuffle_window = window;
+  auto reader = *Reader::Open(spec, ConnectFake(MakeRaggedFeed(type)), true);
+  const int64_t batch_bytes = BytesOf(**reader->Next());
+  const double memcpy_rate = PlainMemcpyRate(batch_bytes, seconds / 4);
+  const double cpu = CpuSeconds();
+  const auto begin = Clock::now();
+  int64_t bytes = 0;
+  while (Seconds(begin) < seconds) bytes += BytesOf(**reader->Next());
+  const double rate = static_cast<double>(bytes) / Seconds(begin);
+  const double cpu_rate = static_cast<double>(bytes) / (CpuSeconds() - cpu);
+  std::printf("%s, window %ld: %.2f GB/s  memcpy %.2f GB/s  ratio %.2f, by CPU time %.2f\n",
+              type->ToString().c_str(), static_cast<long>(window), rate / 1e9, memcpy_rate / 1e9,
+              rate / memcpy_rate, cpu_rate / memcpy_rate);
+}
+
 void Run(const std::shared_ptr<FakeFeed>& feed, int64_t batch_size, int64_t window,
          double seconds) {
   proto::ReaderSpec spec;
@@ -116,6 +207,10 @@ int main(int argc, char** argv) {
   const auto feed = MakeFeed();
   for (const int64_t batch_size : {1024, 16384}) {
     for (const int64_t window : {0, 65536, -1}) Run(feed, batch_size, window, seconds);
+  }
+  for (const auto& type : {arrow::list(arrow::int64()), arrow::utf8(), arrow::list(arrow::utf8()),
+                           arrow::list(arrow::list(arrow::float32()))}) {
+    for (const int64_t window : {0, 65536}) RunRagged(type, window, seconds);
   }
   return 0;
 }
