@@ -53,6 +53,8 @@ class Faults(threading.Thread):
         """Waits, and starts the server where a failpoint has killed it."""
         while seconds > 0 and not self._ended.wait(min(seconds, 0.05)):
             seconds -= 0.05
+            if not self._armed and self._node.process.poll() is not None:
+                raise AssertionError(f"nobody killed it, and {self._node.state()}")
             if self._armed and self._node.process.poll() is not None:
                 self._node.wait_killed()
                 self._down()

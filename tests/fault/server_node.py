@@ -136,6 +136,18 @@ class Node:
         scheme = "grpc+tls" if self.settings.get("tls_cert") else "grpc"
         return f"{scheme}://{self.settings.get('host', '127.0.0.1')}:{self.port}"
 
+    def state(self) -> str:
+        """In words: how it ended, or how much of the processor it had, which tells one that hangs
+        from one that the machine starves."""
+        if (status := self.process.poll()) is not None:
+            return f"the server has ended with {status}"
+        # Fields 3, 14, 15 and 22 of proc(5); the name before them may hold blanks.
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        used = (int(fields[11]) + int(fields[12])) / ticks
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / ticks
+        return f"the server's state is {fields[0]}; it used {used:.1f} s of CPU in {age:.0f} s"
+
     def segment_files(self) -> list[str]:
         return sorted(path.name for path in (Path(self.data_dir) / "segments").iterdir())
 
