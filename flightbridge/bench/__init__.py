@@ -1,4 +1,4 @@
 """Measurements of FlightBridge beside its peers and its ceilings, in pairs, on this machine.
 
-``flightbridge bench put|get|tf|move`` runs them; docs/benchmarks.md says what each number means.
+``flightbridge bench`` runs them; docs/benchmarks.md says what each number means.
 """

@@ -1,4 +1,4 @@
-"""``flightbridge bench put|get|tf|move|spill``: measurements beside peers and ceilings."""
+"""``flightbridge bench`` and its subcommands: measurements beside peers and ceilings."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ BENCHMARKS = (
         "tf",
         "Batches out of the tf.data op, beside tf.data from_generator over the same arrays.",
         "64MiB",
+        1_024,
+        12,
+        8 << 20,
+    ),
+    Benchmark(
+        "shuffle",
+        "Shuffled batches out of the tf.data op, fully and by a window of 65,536 rows, beside "
+        "numpy gathering the same columns in such an order.",
+        "512MiB",
+        16_384,
+        12,
+        16 << 20,
+    ),
+    Benchmark(
+        "step",
+        "A training step of about 6 ms fed by the tf.data op, beside the same step fed by one "
+        "constant tensor.",
+        "128MiB",
         1_024,
         12,
         8 << 20,

@@ -161,6 +161,31 @@ TEST_P(ClientTest, RangesAndColumnsSelectRows) {
   EXPECT_EQ(id(101), 60);
 }
 
+TEST_P(ClientTest, PickedRowsComeInTheOrderOfThePicks) {
+  WriteFeed("f");
+  proto::GetTicket ticket;
+  ticket.feed = "f";
+  ticket.columns = {"score", "name"};
+  ticket.picks = {{1, {149, -149, 50}}, {0, {0, 60, 1}}};
+  const auto table = Get(ticket);
+  const auto whole = Value(arrow::Table::FromRecordBatches({TestBatch(0, 250)}));
+  ASSERT_EQ(table->num_rows(), 6);
+  const std::vector<int64_t> rows = {249, 100, 150, 0, 60, 61};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto one = Value(whole->Slice(rows[i], 1)->SelectColumns({2, 1}));
+    EXPECT_TRUE(table->Slice(static_cast<int64_t>(i), 1)->Equals(*one)) << i;
+  }
+  ticket.picks = {{0, {99, 1}}};
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+  ticket.picks = {{0, {1, -2}}};
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+  ticket.picks = {{7, {1}}};
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kNotFound);
+  ticket.picks = {{0, {1}}};
+  ticket.ranges = {{0, 0, 5}};
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+}
+
 TEST_P(ClientTest, AGetOfNoRowsHasTheSchema) {
   WriteFeed("f");
   proto::GetTicket ticket;

@@ -151,6 +151,27 @@ TEST(ClientGetPlan, CursorTakesExactlyTheRowsInOrder) {
   EXPECT_EQ(CodeOf(cursor.Advance(3, 5, 1)), Code::kDataLoss);
 }
 
+TEST(ClientGetPlan, PicksAreCheckedAndGoneOnWithBehindWhatCame) {
+  proto::GetTicket ticket = Ticket({}, 7);
+  ticket.picks = {{3, {4, -2, 1}}, {0, {}}, {0, {9}}};
+  EXPECT_FALSE(NeedsFeed(ticket));
+  const auto resolved = ResolveTicket(ticket, TwoPartitions()).ValueOrDie();
+  ASSERT_EQ(resolved.picks.size(), 2);
+  EXPECT_EQ(CountRows(resolved), 4);
+  RowCursor cursor(resolved);
+  EXPECT_TRUE(cursor.Advance(0, 0, 1).ok());
+  proto::GetTicket rest = cursor.Remaining(resolved);
+  EXPECT_EQ(rest.picks, (std::vector<proto::RowPicks>{{3, {2, 1}}, {0, {9}}}));
+  EXPECT_EQ(CodeOf(cursor.Advance(0, 1, 1)), Code::kDataLoss);  // a new stream begins at 0
+  EXPECT_TRUE(cursor.Advance(0, 0, 2).ok());
+  rest = cursor.Remaining(resolved);
+  EXPECT_EQ(rest.picks, (std::vector<proto::RowPicks>{{0, {9}}}));
+  EXPECT_TRUE(cursor.Advance(0, 0, 1).ok());
+  EXPECT_TRUE(cursor.CheckEnd().ok());
+  ticket.picks = {{3, {4, 1}}};
+  EXPECT_EQ(CodeOf(ResolveTicket(ticket, TwoPartitions()).status()), Code::kInvalidArgument);
+}
+
 TEST(ClientGetPlan, CursorNamesAGap) {
   RowCursor skipped(Ticket({{0, 0, 6}}));
   const auto gap = skipped.Advance(0, 1, 1);

@@ -79,6 +79,23 @@ class FakeStream : public GetStream {
         begin += batch->num_rows();
       }
     }
+    std::vector<std::shared_ptr<arrow::RecordBatch>> picked;
+    const auto flush = [&] {
+      if (!picked.empty()) batches_.push_back(*arrow::ConcatenateRecordBatches(picked));
+      picked.clear();
+    };
+    for (const proto::RowPicks& picks : ticket.picks) {
+      const auto& batches = feed_->partitions[picks.partition];
+      int64_t row = 0;
+      for (const int64_t step : picks.steps) {
+        int64_t at = row += step;
+        auto batch = batches.begin();
+        for (; at >= (*batch)->num_rows(); ++batch) at -= (*batch)->num_rows();
+        picked.push_back(*(*batch)->Slice(at, 1)->SelectColumns(columns));
+        if (picked.size() == 50) flush();
+      }
+    }
+    flush();
   }
   ~FakeStream() override { --feed_->live_streams; }
 

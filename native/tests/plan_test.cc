@@ -97,9 +97,10 @@ TEST(Order, EveryRowExactlyOnceForAnyShardCount) {
     spec.num_shards = 1 + static_cast<int64_t>(rng() % 7);
     spec.window = std::array<int64_t, 6>{0, -1, 1, 100, 700, 3000}[rng() % 6];
     spec.seed = rng();
+    const auto epoch = static_cast<int64_t>(rng() % 3);
     std::vector<int64_t> all;
     for (spec.shard = 0; spec.shard < spec.num_shards; ++spec.shard) {
-      const auto part = EpochOrder(spec, rows, static_cast<int64_t>(rng() % 3));
+      const auto part = EpochOrder(spec, rows, epoch);
       all.insert(all.end(), part.begin(), part.end());
     }
     std::sort(all.begin(), all.end());
@@ -140,7 +141,7 @@ TEST(Order, GoldenOrders) {
       EpochOrder({.window = 8, .seed = 42}, 20, 0),
       (std::vector<int64_t>{17, 12, 11, 5, 3, 18, 4, 9, 19, 15, 6, 7, 1, 13, 16, 8, 14, 10, 2, 0}));
   EXPECT_EQ(EpochOrder({.shard = 1, .num_shards = 3, .window = -1, .seed = 9}, 30, 4),
-            (std::vector<int64_t>{14, 18, 12, 17, 19, 16, 15, 11, 13, 10}));
+            (std::vector<int64_t>{3, 24, 19, 18, 12, 28, 21, 8, 16, 22}));
 }
 
 TEST(Order, EpochsSeedsAndShardsDiffer) {
@@ -149,11 +150,57 @@ TEST(Order, EpochsSeedsAndShardsDiffer) {
   EXPECT_EQ(EpochOrder(spec, 1000, 0), base);
   EXPECT_NE(EpochOrder(spec, 1000, 1), base);
   EXPECT_NE(EpochOrder({.window = -1, .seed = 4}, 1000, 0), base);
-  // Shards of equal size must not be permuted alike.
-  auto left = EpochOrder({.shard = 0, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
-  auto right = EpochOrder({.shard = 1, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
-  for (int64_t& row : right) row -= 500;
-  EXPECT_NE(left, right);
+  // Shards share one permutation of the feed.
+  auto both = EpochOrder({.shard = 0, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
+  const auto right = EpochOrder({.shard = 1, .num_shards = 2, .window = -1, .seed = 3}, 1000, 0);
+  both.insert(both.end(), right.begin(), right.end());
+  EXPECT_EQ(both, base);
+  // Under the other policies each has its own.
+  const auto feed = std::make_shared<const FeedRows>(
+      std::vector<PartitionRows>{{0, 500}, {1, 500}, {2, 500}, {3, 500}});
+  for (const auto policy : {ShardPolicy::kOff, ShardPolicy::kStaticPartition}) {
+    std::vector<std::vector<int64_t>> orders;
+    for (int64_t shard = 0; shard < 2; ++shard) {
+      const OrderSpec own{.shard = shard, .num_shards = 2, .window = -1, .seed = 3};
+      const ShardRows rows(feed, {.policy = policy, .shard = shard, .num_shards = 2});
+      orders.push_back(EpochOrder(own, rows, 0));
+      ASSERT_EQ(std::ssize(orders.back()), rows.rows());
+    }
+    const int64_t shift = policy == ShardPolicy::kOff ? 0 : 500;
+    for (int64_t& row : orders[1]) row -= row >= 500 ? shift : 0;
+    EXPECT_NE(orders[0], orders[1]);
+  }
+}
+
+// Tables and ciphers alike, and at the sizes around which they change their shape.
+TEST(Permutation, HoldsEveryNumberOnce) {
+  for (const int64_t size : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{1000},
+                             Permutation::kMaxTable, Permutation::kMaxTable + 1, int64_t{131'071},
+                             int64_t{131'072}, int64_t{131'073}, int64_t{500'001}}) {
+    const Permutation permutation(size, 7, 9);
+    std::vector<bool> seen(size);
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t value = permutation.At(i);
+      ASSERT_GE(value, 0);
+      ASSERT_LT(value, size);
+      ASSERT_FALSE(seen[value]) << size;
+      seen[value] = true;
+    }
+  }
+  const Permutation huge(int64_t{1} << 46, 1, 1);
+  std::set<int64_t> values;
+  for (int64_t i = 0; i < 10'000; ++i) values.insert(huge.At(i * 6'000'000'019));
+  EXPECT_EQ(values.size(), 10'000);
+  EXPECT_GE(*values.begin(), 0);
+  EXPECT_LT(*values.rbegin(), huge.size());
+}
+
+// Ciphers: the same promise as for the orders below.
+TEST(Permutation, GoldenCipher) {
+  const Permutation permutation(1'000'003, 42, 5);
+  EXPECT_EQ((std::vector<int64_t>{permutation.At(0), permutation.At(1), permutation.At(2),
+                                  permutation.At(1'000'002)}),
+            (std::vector<int64_t>{767'779, 767'974, 451'450, 408'164}));
 }
 
 // Where a row lands must not depend on where it was: counts over a grid, chi-square with 99
@@ -174,7 +221,43 @@ void ExpectWellMixed(int64_t window, int64_t rows, int epochs) {
   EXPECT_GT(chi2, 30) << "too even to be random";
 }
 
-TEST(Order, WholeShardShuffleIsWellMixed) { ExpectWellMixed(-1, 1000, 100); }
+TEST(Order, FullShuffleIsWellMixed) {
+  ExpectWellMixed(-1, 1000, 100);
+  ExpectWellMixed(-1, 100'000, 10);
+}
+
+// What a true permutation of n rows looks like from close by: n points in the plane of (place, row)
+// spread over a fine grid, differences of neighbours that take every size, and as many fixed points
+// and cycles as chance gives.
+TEST(Order, CipherLooksLikeARandomPermutation) {
+  constexpr int64_t kSize = 1 << 20;
+  constexpr int64_t kGrid = 256;
+  int fixed_points = 0;
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    const Permutation permutation(kSize + static_cast<int64_t>(seed), seed, 1);
+    std::vector<int> grid(kGrid * kGrid);
+    std::vector<int> steps(kGrid);
+    int64_t before = permutation.At(kSize - 1);
+    for (int64_t i = 0; i < kSize; ++i) {
+      const int64_t row = permutation.At(i);
+      ++grid[i * kGrid / kSize * kGrid + std::min(kGrid - 1, row * kGrid / kSize)];
+      const int64_t step = (row - before + 2 * kSize) % kSize;
+      ++steps[step * kGrid / kSize];
+      fixed_points += row == i ? 1 : 0;
+      before = row;
+    }
+    const auto chi2 = [](const std::vector<int>& counts) {
+      const double expected = static_cast<double>(kSize) / static_cast<double>(counts.size());
+      double sum = 0;
+      for (const int count : counts) sum += (count - expected) * (count - expected) / expected;
+      return sum;
+    };
+    // Five standard deviations about the mean: sqrt(2 * degrees of freedom) each.
+    EXPECT_NEAR(chi2(grid), kGrid * kGrid, 5 * std::sqrt(2.0 * kGrid * kGrid)) << seed;
+    EXPECT_NEAR(chi2(steps), kGrid, 5 * std::sqrt(2.0 * kGrid)) << seed;
+  }
+  EXPECT_LE(fixed_points, 15);  // 4 by chance; above 15 once in a hundred thousand
+}
 
 TEST(Order, NeighboursAreSeparatedByAWindow) {
   const auto order = EpochOrder({.window = 1024, .seed = 1}, 20'000, 0);
@@ -191,6 +274,13 @@ std::vector<int64_t> Play(Schedule& schedule, size_t limit) {
   std::vector<int64_t> group;
   while (auto unit = schedule.Next()) {
     int64_t rows = 0;
+    if (unit->full != nullptr) {
+      const Picks picks = unit->full->Pick(unit->cursors);
+      EXPECT_TRUE(std::ranges::is_sorted(picks.rows));
+      EXPECT_EQ(std::ranges::adjacent_find(picks.rows), picks.rows.end());
+      rows = std::ssize(picks.rows);
+      for (const uint32_t place : picks.order) group.push_back(picks.rows[place]);
+    }
     for (const Interval& i : unit->intervals) {
       rows += i.rows();
       for (int64_t row = i.begin; row < i.end; ++row) group.push_back(row);

@@ -89,6 +89,25 @@ def test_tf(tmp_path):
 
 
 @pytest.mark.tf
+def test_shuffle(tmp_path):
+    results = check(bench("shuffle", tmp_path, "--batch-rows", "1024")[0])
+    for place in ("same process", "server process"):
+        assert results[f"tf op, full, {place}"]["peer"]["name"] == "numpy, full"
+        assert results[f"tf op, window, {place}"]["peer"]["name"] == "numpy, window"
+        assert results[f"tf op, unshuffled, {place}"]["peer"] is None
+    assert len(results) == 8
+
+
+@pytest.mark.tf
+def test_step(tmp_path):
+    results = check(bench("step", tmp_path)[0])
+    assert len(results) == 5
+    for name, result in results.items():
+        peer = result["peer"]
+        assert (peer is None) if name == "constant tensor" else peer["name"] == "constant tensor"
+
+
+@pytest.mark.tf
 def test_move(tmp_path):
     results = check(bench("move", tmp_path)[0])
     assert results["move"]["peer"]["name"] == "Parquet + from_generator"

@@ -114,7 +114,8 @@ def test_shards_release_together(bridge, shuffle):
     with bridge.client() as client:
         assert client.confirm_position(positions[0]).confirmed_rows == 1333
         assert client.confirm_position(positions[2]).confirmed_rows == 2667
-        assert released(bridge) == [0, 3]
+        # Under a full order the shards share all partitions: none goes before all are done.
+        assert released(bridge) == ([] if shuffle is True else [0, 3])
         assert client.confirm_position(positions[1]).released_partitions == 4
 
 

@@ -57,12 +57,41 @@ def stream_of(*parts):
     return stream
 
 
+def reference_permutation(size, seed, stream, begin, end):
+    """Elements [begin, end) of a permutation: a table, or a Feistel cipher with cycle walking."""
+    philox = Philox(seed, stream)
+    if size <= 2**16:
+        table = list(range(size))
+        philox.shuffle(table)
+        return table[begin:end]
+    keys = [(philox.next32() << 32) | philox.next32() for _ in range(8)]
+    bits = (size.bit_length() - 1) // 2
+    highs = -(-size // 2**bits)
+
+    def step(value):
+        high, low = divmod(value, 2**bits)
+        for one, two in zip(keys[::2], keys[1::2], strict=True):
+            low ^= mix(high ^ one) % 2**bits
+            high = (high + (mix(low ^ two) * highs >> 64)) % highs
+        return high * 2**bits + low
+
+    found = []
+    for value in range(begin, end):
+        value = step(value)
+        while value >= size:
+            value = step(value)
+        found.append(value)
+    return found
+
+
 def reference_order(rows, *, epoch, shard, num_shards, window, seed):
     begin, end = shard * rows // num_shards, (shard + 1) * rows // num_shards
     size = end - begin
     if window == 0:
         return list(range(begin, end))
-    if window < 0 or window >= size:
+    if window < 0:  # part of one permutation of the feed
+        return reference_permutation(rows, seed, stream_of(2, 0, 1, epoch, 0), begin, end)
+    if window >= size:
         chunk, per_window = max(size, 1), 1
     else:
         chunk = min(min(max(window // 16, 256), 8192), window // 8)
@@ -99,6 +128,13 @@ def orders(draw):
 @settings(max_examples=150, deadline=None)
 def test_the_order_is_that_of_the_reference(case):
     rows, order = case
+    assert _batches.epoch_order(rows, **order) == reference_order(rows, **order)
+
+
+@given(st.integers(2**16, 2**17), st.integers(0, 2**30), st.integers(0, M64))
+@settings(max_examples=15, deadline=None)
+def test_a_long_full_order_is_that_of_the_reference(rows, epoch, seed):
+    order = {"epoch": epoch, "shard": 1, "num_shards": 40, "window": -1, "seed": seed}
     assert _batches.epoch_order(rows, **order) == reference_order(rows, **order)
 
 

@@ -29,15 +29,20 @@ arrow::Status Assembler::TakeUnit(const plan::Unit& unit) {
     ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Chunk> chunk, fetcher_->NextChunk());
     if (chunk == nullptr) break;
     window_.push_back(std::move(chunk));
-    if (unit.shuffle) continue;
+    if (unit.shuffle || unit.full != nullptr) continue;
     Part part;
     part.table = std::make_shared<const ChunkTable>(std::exchange(window_, {}), layouts_.size());
     part.count = part.table->rows();
     ARROW_RETURN_NOT_OK(Add(std::move(part)));
   }
-  if (!unit.shuffle || !unit.group_end) return arrow::Status::OK();
+  if ((!unit.shuffle && unit.full == nullptr) || !unit.group_end || window_.empty()) return {};
+  const auto picks = window_.front()->picks;
   auto table = std::make_shared<ChunkTable>(std::exchange(window_, {}), layouts_.size());
-  table->Shuffle(*unit.shuffle);
+  if (picks != nullptr) {
+    table->Arrange(picks->order);
+  } else {
+    table->Shuffle(*unit.shuffle);
+  }
   Part part;
   part.rows = table->order().data();
   part.first = unit.skip;

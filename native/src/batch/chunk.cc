@@ -9,6 +9,7 @@
 namespace flightbridge::batch {
 
 int64_t Chunk::GlobalRow(int64_t row) const {
+  if (picks != nullptr) return picks->rows[first_pick + row];
   for (const plan::Interval& rows_here : global) {
     if (row < rows_here.rows()) return rows_here.begin + row;
     row -= rows_here.rows();
@@ -53,13 +54,25 @@ ChunkTable::ChunkTable(std::vector<std::unique_ptr<Chunk>> chunks, size_t num_co
   }
 }
 
+void ChunkTable::Arrange(std::span<const uint32_t> order) {
+  std::vector<RowRef> rows;
+  rows.reserve(rows_);
+  AppendRows(&rows);
+  order_.reserve(order.size());
+  for (const uint32_t row : order) order_.push_back(rows[row]);
+}
+
 void ChunkTable::Shuffle(plan::Random random) {
   order_.reserve(rows_);
+  AppendRows(&order_);
+  plan::Shuffle(std::span(order_), random);
+}
+
+void ChunkTable::AppendRows(std::vector<RowRef>* out) const {
   for (uint32_t c = 0; c < chunks_.size(); ++c) {
     const auto rows = static_cast<uint32_t>(chunks_[c]->rows);
-    for (uint32_t row = 0; row < rows; ++row) order_.push_back({c, row});
+    for (uint32_t row = 0; row < rows; ++row) out->push_back({c, row});
   }
-  plan::Shuffle(std::span(order_), random);
 }
 
 }  // namespace flightbridge::batch

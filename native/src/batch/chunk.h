@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <arrow/buffer.h>
@@ -11,6 +12,7 @@
 #include <arrow/type.h>
 
 #include "batch/layout.h"
+#include "plan/full_order.h"
 #include "plan/random.h"
 #include "plan/rows.h"
 
@@ -87,7 +89,10 @@ struct Chunk {
   std::vector<std::shared_ptr<arrow::Buffer>> bitmaps;
   std::vector<ChunkColumn> columns;
   int64_t rows = 0;
-  std::vector<plan::Interval> global;  // where its rows lie in the feed
+  std::vector<plan::Interval>
+      global;  // where its rows lie in the feed; or, where they were picked:
+  std::shared_ptr<const plan::Picks> picks;
+  int64_t first_pick = 0;
 
   int64_t GlobalRow(int64_t row) const;
 };
@@ -110,7 +115,9 @@ class ChunkTable {
 
   // Permutes all rows of all chunks into order().
   void Shuffle(plan::Random random);
-  // Every row once, shuffled; empty before Shuffle().
+  // Puts the rows into this order: of each the number that counts all chunks' rows.
+  void Arrange(std::span<const uint32_t> order);
+  // Every row once; empty before Shuffle() or Arrange().
   const std::vector<RowRef>& order() const { return order_; }
 
   const Chunk& chunk(size_t i) const { return *chunks_[i]; }
@@ -121,6 +128,8 @@ class ChunkTable {
   const uint8_t* const* bases(size_t column) const { return columns_[column].bases.data(); }
 
  private:
+  void AppendRows(std::vector<RowRef>* out) const;
+
   struct Column {
     bool nulls = false;
     std::vector<const uint8_t*> bases;

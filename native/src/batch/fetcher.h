@@ -54,6 +54,7 @@ class Fetcher {
   // A unit being fetched or taken.
   struct Active {
     plan::Unit unit;
+    std::shared_ptr<const plan::Picks> picks;  // under a full order; its connection's own
     std::deque<Ready> ready;
     bool done = false;
     arrow::Status status;
@@ -74,7 +75,7 @@ class Fetcher {
   arrow::Status Deliver(const arrow::RecordBatch& batch, const std::shared_ptr<Active>& active,
                         int64_t* received);
   bool WaitForRoom(const Active& active);
-  proto::GetTicket TicketFor(const plan::Unit& unit, int64_t received, uint64_t feed_id) const;
+  proto::GetTicket TicketFor(const Active& active, int64_t received, uint64_t feed_id) const;
 
   const ConnectFn connect_;
   const std::string feed_;

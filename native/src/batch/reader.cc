@@ -1,8 +1,10 @@
 #include "batch/reader.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
+#include "common/format.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -14,6 +16,7 @@ constexpr int64_t kDefaultSlabs = 8;
 constexpr int64_t kMaxConnections = 64;
 constexpr int64_t kMaxSlabs = 1024;
 constexpr int64_t kMaxPartShards = 1 << 20;
+constexpr int64_t kMostPicks = int64_t{1} << 19;
 constexpr int64_t kMaxBatchRows = int64_t{1} << 30;
 
 int64_t OrDefault(int64_t value, int64_t fallback) { return value == 0 ? fallback : value; }
@@ -109,6 +112,22 @@ arrow::Status CheckRetention(const proto::ReaderSpec& spec, const proto::FeedInf
                "; read fewer, or write it with retention=keep");
 }
 
+// Each piece of a full order has rows from everywhere: from disk it would read the feed once a
+// piece.
+arrow::Status CheckFullShuffle(const proto::ReaderSpec& spec, const proto::FeedInfo& feed) {
+  if (spec.shuffle_window != plan::kWholeShard || feed.memory_limit_bytes == 0) return {};
+  std::map<uint32_t, int64_t> bytes;  // by server
+  for (const auto& partition : feed.partitions) bytes[partition.server] += partition.bytes;
+  int64_t most = 0;
+  for (const auto& [server, held] : bytes) most = std::max(most, held);
+  if (most <= feed.memory_limit_bytes) return {};
+  return Error(Code::kFailedPrecondition, "shuffle='full' of feed '", spec.feed, "' needs its ",
+               FormatBytes(most), " in the server's memory, which is limited to ",
+               FormatBytes(feed.memory_limit_bytes),
+               ": raise the server's --memory-limit, let the feed span more servers, or shuffle by "
+               "a window such as shuffle=1000000");
+}
+
 plan::ShardSpec ShardOf(const proto::ReaderSpec& spec) {
   plan::ShardSpec shard{.shard = spec.shard, .num_shards = spec.num_shards};
   if (spec.policy != proto::ShardPolicy::kUnspecified) shard.policy = spec.policy;
@@ -143,8 +162,11 @@ Reader::Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local,
     : spec_(spec),
       connect_(std::move(connect)),
       connect_leases_(std::move(connect_leases)),
-      // Without a socket there is nothing to wait for that a second thread could hide.
-      connections_(OrDefault(spec.connections, local ? 1 : kDefaultConnections)),
+      // Without a socket there is nothing to wait for that a second thread could hide, but for the
+      // memory that single rows are picked from.
+      connections_(OrDefault(spec.connections, local && spec.shuffle_window != plan::kWholeShard
+                                                   ? 1
+                                                   : kDefaultConnections)),
       prefetch_bytes_(OrDefault(spec.prefetch_bytes, kDefaultPrefetchBytes)),
       slabs_(OrDefault(spec.slabs, kDefaultSlabs)),
       pool_(std::make_shared<SlabPool>(slabs_ + 2)) {}
@@ -171,12 +193,12 @@ arrow::Status Reader::Describe() {
   for (const auto& p : feed_.partitions) partitions.push_back({p.partition, p.rows});
   rows_ = std::make_shared<const plan::FeedRows>(std::move(partitions));
   if (leased()) return DescribeSplits();
+  ARROW_RETURN_NOT_OK(CheckFullShuffle(spec_, feed_));
   const plan::OrderSpec order = OrderOf(spec_);
   const plan::ShardSpec shard = ShardOf(spec_);
   shard_ = std::make_shared<const plan::ShardRows>(rows_, shard);
   const int64_t shard_rows = shard_->rows();
-  if (order.shuffled() && shard_rows > plan::kMaxWindowRows &&
-      (order.window < 0 || order.window > plan::kMaxWindowRows / 2)) {
+  if (shard_rows > plan::kMaxWindowRows && order.window > plan::kMaxWindowRows / 2) {
     return OutOfRange("shuffle_window", order.window,
                       "a window of this shard holds at most 2147483647 rows");
   }
@@ -312,6 +334,8 @@ plan::ScheduleSpec Reader::MakeScheduleSpec() const {
   int64_t unit_rows = std::max<int64_t>(1, unit_bytes / RowBytes());
   constexpr int64_t kRound = 8192;  // writers like powers of two: fewer batches are cut
   if (unit_rows > kRound) unit_rows -= unit_rows % kRound;
+  // A unit of a full order is a ticket of single rows, which must not get too long.
+  if (context_.order.window == plan::kWholeShard) unit_rows = std::min(unit_rows, kMostPicks);
   return {.order = context_.order,
           .epochs = context_.epochs,
           .batch_size = spec_.batch_size,

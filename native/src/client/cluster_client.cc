@@ -183,7 +183,7 @@ class ClusterClient : public Client {
     ARROW_ASSIGN_OR_RAISE(const proto::FeedInfo info, Known(ticket));
     if (info.servers.empty()) return Home(ticket.feed)->OpenGet(ticket);  // not written by us
     ARROW_ASSIGN_OR_RAISE(const auto resolved, ResolveTicket(ticket, info));
-    if (resolved.ranges.empty()) {
+    if (CountRows(resolved) == 0) {
       ARROW_ASSIGN_OR_RAISE(auto schema, GetSchema(ticket.feed));
       ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
       return std::make_unique<EmptyGet>(SelectFields(schema, columns));

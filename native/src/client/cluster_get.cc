@@ -1,9 +1,11 @@
 #include "client/cluster_get.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <arrow/record_batch.h>
 
@@ -37,8 +39,15 @@ class ClusterGet : public GetStream {
   arrow::Status Open(const OpenGetOn& open) {
     std::map<size_t, proto::GetTicket> tickets;
     for (const proto::RowRange& range : resolved_.ranges) {
-      proto::GetTicket& ticket = tickets[server_of_[range.partition]];
-      ticket.ranges.push_back(range);
+      const size_t server = server_of_[range.partition];
+      tickets[server].ranges.push_back(range);
+      runs_.push_back({server, range.row_end - range.row_begin});
+    }
+    for (const proto::RowPicks& picks : resolved_.picks) {
+      const size_t server = server_of_[picks.partition];
+      tickets[server].picks.push_back(picks);
+      if (runs_.empty() || runs_.back().server != server) runs_.push_back({server, 0});
+      runs_.back().rows += std::ssize(picks.steps);
     }
     for (auto& [server, ticket] : tickets) {
       ticket.feed = resolved_.feed;
@@ -48,7 +57,6 @@ class ClusterGet : public GetStream {
       if (!stream.ok()) return Explain(stream.status(), server);
       parts_[server].stream = *std::move(stream);
     }
-    left_ = Rows(resolved_.ranges.front());
     return arrow::Status::OK();
   }
 
@@ -59,11 +67,9 @@ class ClusterGet : public GetStream {
   }
 
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
-    while (range_ < resolved_.ranges.size() && left_ == 0) {
-      if (++range_ < resolved_.ranges.size()) left_ = Rows(resolved_.ranges[range_]);
-    }
-    if (range_ == resolved_.ranges.size()) return CheckEnds();
-    const size_t server = server_of_.at(resolved_.ranges[range_].partition);
+    while (run_ < runs_.size() && runs_[run_].rows == 0) ++run_;
+    if (run_ == runs_.size()) return CheckEnds();
+    const size_t server = runs_[run_].server;
     Part& part = parts_.at(server);
     while (part.batch == nullptr || part.batch->num_rows() == 0) {
       auto next = part.stream->Next();  // checks that these are the rows that were asked for
@@ -74,10 +80,10 @@ class ClusterGet : public GetStream {
       }
       part.batch = *std::move(next);
     }
-    const int64_t rows = std::min(left_, part.batch->num_rows());
+    const int64_t rows = std::min(runs_[run_].rows, part.batch->num_rows());
     auto batch = rows == part.batch->num_rows() ? part.batch : part.batch->Slice(0, rows);
     part.batch = rows == part.batch->num_rows() ? nullptr : part.batch->Slice(rows);
-    left_ -= rows;
+    runs_[run_].rows -= rows;
     return batch;
   }
 
@@ -91,7 +97,11 @@ class ClusterGet : public GetStream {
     std::shared_ptr<arrow::RecordBatch> batch;  // received and not yet handed out
   };
 
-  static int64_t Rows(const proto::RowRange& range) { return range.row_end - range.row_begin; }
+  // Rows that come from one server, one after the other, and are yet to be handed out.
+  struct Run {
+    size_t server = 0;
+    int64_t rows = 0;
+  };
 
   // Every stream's own check of its end.
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> CheckEnds() {
@@ -115,8 +125,8 @@ class ClusterGet : public GetStream {
   const proto::FeedInfo feed_;
   std::map<int64_t, size_t> server_of_;  // by partition
   std::map<size_t, Part> parts_;         // by server
-  size_t range_ = 0;
-  int64_t left_ = 0;  // rows of the range to hand out
+  std::vector<Run> runs_;                // in the ticket's order
+  size_t run_ = 0;
 };
 
 }  // namespace

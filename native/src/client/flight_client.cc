@@ -134,7 +134,7 @@ class FlightClient : public Client {
       ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFeed(ticket.feed));
       ARROW_ASSIGN_OR_RAISE(resolved, ResolveTicket(ticket, info));
     }
-    if (!resolved.ranges.empty()) {
+    if (CountRows(resolved) > 0) {
       ARROW_ASSIGN_OR_RAISE(const Way way, channels_->FindWay());
       return way == Way::kFlight ? OpenFlightGet(connection_, resolved)
                                  : OpenChannelGet(channels_, buffers_, resolved);

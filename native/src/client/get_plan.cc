@@ -1,6 +1,9 @@
 #include "client/get_plan.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <utility>
 
 #include "flightbridge/error.h"
 
@@ -16,9 +19,42 @@ arrow::Result<int64_t> PartitionRows(const proto::FeedInfo& feed, int64_t partit
                feed.partitions.size(), " partitions");
 }
 
+arrow::Status CheckPicks(const proto::RowPicks& picks, const std::string& feed, int64_t rows) {
+  int64_t row = 0;
+  for (const int64_t step : picks.steps) {
+    if (__builtin_add_overflow(row, step, &row) || row < 0 || row >= rows)
+      return Error(Code::kInvalidArgument, "a row was picked outside of feed '", feed,
+                   "' partition ", picks.partition, ", which has ", rows, " rows");
+  }
+  return {};
+}
+
+// Without the first `rows` of them.
+std::vector<proto::RowPicks> Behind(std::vector<proto::RowPicks> picks, int64_t rows) {
+  auto first = picks.begin();
+  for (; first != picks.end() && rows >= std::ssize(first->steps); ++first) {
+    rows -= std::ssize(first->steps);
+  }
+  picks.erase(picks.begin(), first);
+  if (rows > 0) {
+    auto& steps = picks.front().steps;
+    steps[rows] = std::accumulate(steps.begin(), steps.begin() + rows + 1, int64_t{0});
+    steps.erase(steps.begin(), steps.begin() + rows);
+  }
+  return picks;
+}
+
 }  // namespace
 
+int64_t CountRows(const proto::GetTicket& resolved) {
+  int64_t rows = 0;
+  for (const proto::RowRange& range : resolved.ranges) rows += range.row_end - range.row_begin;
+  for (const proto::RowPicks& picks : resolved.picks) rows += std::ssize(picks.steps);
+  return rows;
+}
+
 bool NeedsFeed(const proto::GetTicket& ticket) {
+  if (!ticket.picks.empty()) return ticket.feed_id == 0;
   return ticket.feed_id == 0 || ticket.ranges.empty() ||
          std::any_of(ticket.ranges.begin(), ticket.ranges.end(),
                      [](const proto::RowRange& range) { return range.row_end == 0; });
@@ -36,6 +72,15 @@ arrow::Result<proto::GetTicket> ResolveTicket(const proto::GetTicket& ticket,
   resolved.feed = ticket.feed;
   resolved.feed_id = feed.feed_id;
   resolved.columns = ticket.columns;
+  if (!ticket.picks.empty() && !ticket.ranges.empty())
+    return Error(Code::kInvalidArgument, "the ticket for feed '", ticket.feed,
+                 "' has both ranges and picks: ask for one of them");
+  for (const proto::RowPicks& picks : ticket.picks) {
+    ARROW_ASSIGN_OR_RAISE(const int64_t rows, PartitionRows(feed, picks.partition));
+    ARROW_RETURN_NOT_OK(CheckPicks(picks, feed.feed, rows));
+    if (!picks.steps.empty()) resolved.picks.push_back(picks);
+  }
+  if (!ticket.picks.empty()) return resolved;
   std::vector<proto::RowRange> ranges = ticket.ranges;
   if (ranges.empty()) {
     for (const auto& info : feed.partitions) ranges.push_back({info.partition, 0, info.rows});
@@ -80,10 +125,12 @@ std::shared_ptr<arrow::Schema> SelectFields(const std::shared_ptr<arrow::Schema>
 
 RowCursor::RowCursor(const proto::GetTicket& resolved)
     : feed_(resolved.feed), ranges_(resolved.ranges) {
+  if (!resolved.picks.empty()) ranges_ = {{0, 0, CountRows(resolved)}};
   if (!ranges_.empty()) row_ = ranges_.front().row_begin;
 }
 
 arrow::Status RowCursor::Advance(int64_t partition, int64_t row_begin, int64_t rows) {
+  row_begin += stream_begin_;
   while (rows > 0) {
     if (range_ == ranges_.size())
       return Error(Code::kDataLoss, "feed '", feed_, "': more rows came than were asked for, from ",
@@ -102,7 +149,12 @@ arrow::Status RowCursor::Advance(int64_t partition, int64_t row_begin, int64_t r
   return arrow::Status::OK();
 }
 
-proto::GetTicket RowCursor::Remaining(proto::GetTicket resolved) const {
+proto::GetTicket RowCursor::Remaining(proto::GetTicket resolved) {
+  if (!resolved.picks.empty()) {
+    stream_begin_ = done() ? ranges_.front().row_end : row_;
+    resolved.picks = Behind(std::move(resolved.picks), stream_begin_);
+    return resolved;
+  }
   resolved.ranges.assign(ranges_.begin() + static_cast<std::ptrdiff_t>(range_), ranges_.end());
   if (!resolved.ranges.empty()) resolved.ranges.front().row_begin = row_;
   return resolved;

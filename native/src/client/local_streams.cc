@@ -11,6 +11,7 @@
 #include "client/put_checks.h"
 #include "client/slicing.h"
 #include "feed/local_registry.h"
+#include "feed/row_picker.h"
 #include "feed/span.h"
 #include "flightbridge/error.h"
 
@@ -129,6 +130,36 @@ class LocalGet : public GetStream {
   std::atomic<bool> cancelled_ = false;
 };
 
+// Batches are new ones.
+class LocalPickGet : public GetStream {
+ public:
+  LocalPickGet(std::shared_ptr<Connection> connection,
+               std::shared_ptr<const feed::Snapshot> snapshot, std::vector<int> columns,
+               std::vector<feed::PickedRows> picks)
+      : connection_(std::move(connection)),
+        snapshot_(std::move(snapshot)),
+        schema_(SelectFields(snapshot_->schema, columns)),
+        picker_(schema_, std::move(columns), std::move(picks)) {}
+
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return schema_; }
+
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    if (cancelled_)
+      return Error(Code::kCancelled, "getting feed '", snapshot_->name, "' was cancelled");
+    return picker_.Next();
+  }
+
+  void Cancel() override { cancelled_ = true; }
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<const feed::Snapshot> snapshot_;
+  const std::shared_ptr<arrow::Schema> schema_;
+  feed::RowPicker picker_;
+  std::atomic<bool> cancelled_ = false;
+};
+
 // As much of the feed as resolving the ticket takes: what a get of some rows costs must not grow
 // with the number of partitions.
 arrow::Result<proto::FeedInfo> DescribeFor(const proto::GetTicket& ticket,
@@ -139,12 +170,15 @@ arrow::Result<proto::FeedInfo> DescribeFor(const proto::GetTicket& ticket,
   info.feed_id = snapshot.feed_id;
   info.state = proto::FeedState::kCommitted;
   if (ticket.feed_id != snapshot.feed_id) return info;  // refused whatever its ranges are
-  for (const proto::RowRange& range : ticket.ranges) {
-    if (!info.partitions.empty() && info.partitions.back().partition == range.partition) continue;
-    ARROW_ASSIGN_OR_RAISE(const auto partition, snapshot.Find(range.partition));
-    info.partitions.emplace_back().partition = range.partition;
+  const auto add = [&](int64_t number) -> arrow::Status {
+    if (!info.partitions.empty() && info.partitions.back().partition == number) return {};
+    ARROW_ASSIGN_OR_RAISE(const auto partition, snapshot.Find(number));
+    info.partitions.emplace_back().partition = number;
     info.partitions.back().rows = partition->rows;
-  }
+    return {};
+  };
+  for (const proto::RowPicks& picks : ticket.picks) ARROW_RETURN_NOT_OK(add(picks.partition));
+  for (const proto::RowRange& range : ticket.ranges) ARROW_RETURN_NOT_OK(add(range.partition));
   std::ranges::sort(info.partitions, {}, &proto::PartitionInfo::partition);
   return info;
 }
@@ -175,6 +209,15 @@ arrow::Result<std::unique_ptr<GetStream>> OpenLocalGet(std::shared_ptr<Connectio
   ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFor(ticket, *snapshot));
   ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, info));
   ARROW_ASSIGN_OR_RAISE(auto columns, ResolveColumns(ticket, *snapshot->schema));
+  if (!resolved.picks.empty()) {
+    std::vector<feed::PickedRows> picks;
+    for (const proto::RowPicks& wanted : resolved.picks) {
+      ARROW_ASSIGN_OR_RAISE(auto partition, snapshot->Find(wanted.partition));
+      ARROW_ASSIGN_OR_RAISE(picks.emplace_back(), feed::ResolvePicks(partition, wanted));
+    }
+    return std::make_unique<LocalPickGet>(std::move(connection), std::move(snapshot),
+                                          std::move(columns), std::move(picks));
+  }
   return std::make_unique<LocalGet>(std::move(connection), std::move(snapshot),
                                     std::move(resolved.ranges), std::move(columns));
 }

@@ -331,6 +331,7 @@ class AttemptWriterImpl : public AttemptWriter {
     partition->segments = store_.refs();
     partition->messages = store_.TakeMessages();
     partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
+    partition->index = std::make_shared<PickIndex>(partition->messages.size());
     ARROW_RETURN_NOT_OK(context_.stage(std::move(partition)));
     return result;
   }

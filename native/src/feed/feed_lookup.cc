@@ -52,6 +52,9 @@ proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
   proto::FeedInfo info;
   if (const auto current = Visible(feed)) {
     info = current->Info();
+    if (!options_.segments.data_dir.empty()) {
+      info.memory_limit_bytes = options_.segments.memory_limit_bytes;
+    }
   } else {
     info.feed = feed;
     info.state = proto::FeedState::kOpen;

@@ -42,6 +42,10 @@ struct InDoubt {
 
 // A feed as readers see it: committed, or open and partly visible. Immutable: a commit or the next
 // partition replaces it, and readers that hold the old one keep reading it.
+// In place of a partition among confirmed rows: places in a full order, of which only all together
+// say which rows they are.
+inline constexpr int64_t kPlaces = -1;
+
 struct Snapshot {
   std::string name;
   bool open = false;  // more partitions may come
@@ -55,7 +59,7 @@ struct Snapshot {
   std::vector<std::shared_ptr<const Partition>> partitions;  // that are here, by number
   std::shared_ptr<const Span> span;  // null: the feed is on this server alone
   proto::Retention retention;
-  // By partition: what readers need no more.
+  // By partition, or kPlaces: what readers need no more.
   std::shared_ptr<const std::map<int64_t, RowSet>> confirmed;
 
   // NOT_FOUND that names the feed and the partition, FAILED_PRECONDITION where it is released.

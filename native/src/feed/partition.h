@@ -12,6 +12,7 @@
 #include <arrow/result.h>
 #include <arrow/type.h>
 
+#include "feed/pick_index.h"
 #include "segment/segment.h"
 
 namespace flightbridge::feed {
@@ -54,6 +55,7 @@ struct Partition {
   std::vector<StoredMessage> messages;        // in stream order, dictionaries before their users
   std::vector<segment::SegmentRef> segments;  // where they lie
   std::shared_ptr<VerifiedFlags> verified;    // null until the attempt is whole
+  std::shared_ptr<PickIndex> index;           // likewise
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
   // DATA_LOSS names the partition where the bytes are not those that were written.

@@ -53,6 +53,7 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
                  ", the batches in the segments have ", crc32c);
   }
   partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
+  partition->index = std::make_shared<PickIndex>(partition->messages.size());
   return partition;
 }
 

@@ -82,6 +82,11 @@ std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
                                             const std::vector<proto::RowRange>& rows) {
   std::map<int64_t, RowSet> asked;
   for (const proto::RowRange& range : rows) {
+    if (range.partition == kPlaces) {
+      asked[kPlaces].Add(std::max<int64_t>(range.row_begin, 0),
+                         std::min(range.row_end, snapshot.rows));
+      continue;
+    }
     const auto at = std::ranges::lower_bound(snapshot.partitions, range.partition, {},
                                              [](const auto& p) { return p->partition; });
     if (at == snapshot.partitions.end() || (*at)->partition != range.partition) continue;
@@ -109,6 +114,13 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
   auto confirmed = std::make_shared<std::map<int64_t, RowSet>>();
   if (snapshot.confirmed != nullptr) *confirmed = *snapshot.confirmed;
   for (const auto& range : rows) (*confirmed)[range.partition].Add(range.row_begin, range.row_end);
+  if (const auto at = confirmed->find(kPlaces);
+      at != confirmed->end() && at->second.rows() == snapshot.rows) {
+    confirmed->erase(at);
+    for (const auto& partition : snapshot.partitions) {
+      if (partition->rows > 0) (*confirmed)[partition->partition].Add(0, partition->rows);
+    }
+  }
   for (auto& partition : changed->partitions) {
     const auto at = confirmed->find(partition->partition);
     if (partition->released || at == confirmed->end() || at->second.rows() < partition->rows) {
@@ -119,6 +131,7 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
     released->messages.clear();
     released->segments.clear();
     released->verified.reset();
+    released->index.reset();
     partition = std::move(released);
   }
   changed->confirmed = std::move(confirmed);
@@ -139,7 +152,12 @@ proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot) {
   result.released_partitions =
       std::ranges::count_if(snapshot.partitions, [](const auto& p) { return p->released; });
   if (snapshot.confirmed == nullptr) return result;
-  for (const auto& [partition, set] : *snapshot.confirmed) result.confirmed_rows += set.rows();
+  int64_t places = 0;
+  for (const auto& [partition, set] : *snapshot.confirmed) {
+    (partition == kPlaces ? places : result.confirmed_rows) += set.rows();
+  }
+  // Which rows they are is not known, but not less than the larger of the two.
+  result.confirmed_rows = std::max(result.confirmed_rows, places);
   return result;
 }
 

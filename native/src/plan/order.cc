@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "plan/full_order.h"
+
 namespace flightbridge::plan {
 namespace {
 
@@ -10,7 +12,7 @@ constexpr uint64_t kChunkOrder = 1;
 constexpr uint64_t kRowOrder = 2;
 constexpr int64_t kMaxChunks = 1 << 22;
 
-bool OneWindow(int64_t window, int64_t shard_rows) { return window < 0 || window >= shard_rows; }
+bool OneWindow(int64_t window, int64_t shard_rows) { return window >= shard_rows; }
 
 }  // namespace
 
@@ -76,44 +78,36 @@ int64_t ShuffledEpoch::WindowOf(int64_t cursor) const {
   return std::upper_bound(starts_.begin(), starts_.end(), cursor) - starts_.begin() - 1;
 }
 
-namespace {
-
-std::vector<int64_t> OrderOf(const OrderSpec& spec, Interval shard, int64_t epoch) {
-  std::vector<int64_t> order(shard.rows());
-  if (!spec.shuffled()) {
-    std::iota(order.begin(), order.end(), shard.begin);
-    return order;
-  }
-  const ShuffledEpoch shuffled(spec, shard, epoch);
-  int64_t at = 0;
-  for (int64_t w = 0; w < shuffled.num_windows(); ++w) {
-    const int64_t first = at;
-    for (const Interval& rows : shuffled.WindowIntervals(w)) {
-      std::iota(order.begin() + at, order.begin() + at + rows.rows(), rows.begin);
-      at += rows.rows();
-    }
-    Random random = shuffled.WindowRandom(w);
-    Shuffle(std::span(order).subspan(first, at - first), random);
-  }
-  return order;
-}
-
-}  // namespace
-
 std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_t epoch) {
-  return OrderOf(spec, ShardInterval(feed_rows, spec.shard, spec.num_shards), epoch);
+  const auto feed = std::make_shared<const FeedRows>(std::vector<PartitionRows>{{0, feed_rows}});
+  const ShardSpec shard{.shard = spec.shard, .num_shards = spec.num_shards};
+  return EpochOrder(spec, ShardRows(feed, shard), epoch);
 }
 
 std::vector<int64_t> EpochOrder(const OrderSpec& spec, const ShardRows& shard, int64_t epoch) {
-  std::vector<Interval> global;
-  shard.AppendGlobal({0, shard.rows()}, &global);
-  std::vector<int64_t> rows;
-  rows.reserve(shard.rows());
-  for (const Interval& i : global) {
-    for (int64_t row = i.begin; row < i.end; ++row) rows.push_back(row);
+  std::vector<int64_t> order;
+  order.reserve(shard.rows());
+  if (spec.window == kWholeShard) {
+    const FullOrder full(spec, std::make_shared<const ShardRows>(shard), epoch);
+    for (int64_t cursor = 0; cursor < shard.rows(); ++cursor) order.push_back(full.RowAt(cursor));
+    return order;
   }
-  std::vector<int64_t> order = OrderOf(spec, {0, shard.rows()}, epoch);
-  for (int64_t& row : order) row = rows[row];
+  const auto append = [&](Interval rows) {
+    for (; rows.begin < rows.end; ++rows.begin) {
+      order.push_back(shard.GlobalRow(rows.begin % shard.cycle()));
+    }
+  };
+  if (!spec.shuffled()) {
+    append({0, shard.rows()});
+    return order;
+  }
+  const ShuffledEpoch shuffled(spec, {0, shard.rows()}, epoch);
+  for (int64_t w = 0; w < shuffled.num_windows(); ++w) {
+    const size_t first = order.size();
+    for (const Interval& rows : shuffled.WindowIntervals(w)) append(rows);
+    Random random = shuffled.WindowRandom(w);
+    Shuffle(std::span(order).subspan(first), random);
+  }
   return order;
 }
 

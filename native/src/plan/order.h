@@ -3,8 +3,9 @@
 // Not shuffled: ascending. Shuffled with a window of W rows over S rows: the shard is cut into
 // chunks of C rows, the chunks are permuted, the permuted chunks are dealt into windows of about W
 // rows, and the rows inside each window are permuted. So a window mixes rows from all over the
-// shard and is still read in pieces of C rows. With W = -1 or W >= S there is one window: a true
-// permutation of all rows.
+// shard and is still read in pieces of C rows. With W >= S there is one window: a true permutation
+// of the shard's rows, which the reader holds all at once. W = -1 is a permutation that nobody has
+// to hold; full_order.h has it.
 //
 //   C = W / 16, at least 256, at most 8192;
 //   then at most W / 8 (eight chunks or more in a window), rounded down to a multiple of 64 from 64
@@ -37,7 +38,8 @@ struct OrderSpec {
 
 FB_EXPORT int64_t ChunkRows(int64_t window, int64_t shard_rows);
 
-// One shuffled epoch. Pure: equal arguments give equal orders, for ever. Immutable.
+// One epoch shuffled by windows (spec.window > 0). Pure: equal arguments give equal orders, for
+// ever. Immutable.
 class FB_EXPORT ShuffledEpoch {
  public:
   // `shard` are the shard's own row numbers, or global ones where it is one run of them. Every
@@ -70,6 +72,7 @@ class FB_EXPORT ShuffledEpoch {
 // Every row of an epoch in order, as global row numbers: for tests and for looking at.
 FB_EXPORT std::vector<int64_t> EpochOrder(const OrderSpec& spec, const ShardRows& shard,
                                           int64_t epoch);
+// Of one part of a feed under STATIC.
 FB_EXPORT std::vector<int64_t> EpochOrder(const OrderSpec& spec, int64_t feed_rows, int64_t epoch);
 
 }  // namespace flightbridge::plan

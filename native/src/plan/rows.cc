@@ -34,6 +34,18 @@ void FeedRows::AppendRanges(Interval rows, std::vector<Range>* out) const {
   }
 }
 
+std::vector<FeedRows::RowGroup> FeedRows::GroupRows(std::span<const int64_t> rows) const {
+  std::vector<RowGroup> groups;
+  for (size_t begin = 0; begin < rows.size();) {
+    const size_t i = IndexOf(rows[begin]);
+    size_t end = begin + 1;
+    while (end < rows.size() && rows[end] >= starts_[i] && rows[end] < starts_[i + 1]) ++end;
+    groups.push_back({partitions_[i].partition, starts_[i], rows.subspan(begin, end - begin)});
+    begin = end;
+  }
+  return groups;
+}
+
 Range FeedRows::Locate(int64_t row) const {
   const size_t i = IndexOf(row);
   return {partitions_[i].partition, row - starts_[i], row - starts_[i] + 1};

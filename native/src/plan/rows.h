@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "flightbridge/export.h"
@@ -46,6 +47,13 @@ class FB_EXPORT FeedRows {
   Interval PartitionInterval(size_t place) const { return {starts_[place], starts_[place + 1]}; }
   // The ranges of `rows`, ascending; empty partitions have none.
   void AppendRanges(Interval rows, std::vector<Range>* out) const;
+  // Cuts global rows where they leave a partition, for a GetTicket. None where there are no rows.
+  struct RowGroup {
+    int64_t partition = 0;
+    int64_t first_row = 0;  // global row of the partition's first
+    std::span<const int64_t> rows;
+  };
+  std::vector<RowGroup> GroupRows(std::span<const int64_t> rows) const;
   // The partition of a global row and the row's number in it, as a range of one row.
   Range Locate(int64_t row) const;
   // The last global row <= `row` at which a partition starts or the feed ends.

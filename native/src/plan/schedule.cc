@@ -52,7 +52,9 @@ bool Schedule::BeginEpoch() {
     if (cursor_ < end_) break;
     if (cursor_ == 0) return false;  // so would every epoch be: without end, this would spin
   }
-  if (spec_.order.shuffled()) {
+  if (spec_.order.window == kWholeShard) {
+    full_ = std::make_shared<const FullOrder>(spec_.order, shard_, epoch_);
+  } else if (spec_.order.shuffled()) {
     shuffled_ = std::make_unique<ShuffledEpoch>(spec_.order, Interval{0, shard_->rows()}, epoch_);
   }
   return true;
@@ -62,6 +64,7 @@ std::optional<Unit> Schedule::Next() {
   if (queue_.empty()) {
     if (!BeginEpoch()) return std::nullopt;
     if (!spec_.order.shuffled()) return NextPlain();
+    if (full_ != nullptr) return NextPicked();
     QueueWindow();
   }
   Unit unit = std::move(queue_.back());
@@ -82,6 +85,20 @@ Unit Schedule::NextPlain() {
   unit.take = unit.rows = end - begin;
   shard_->AppendGlobal({begin, end}, &unit.intervals);
   cursor_ += unit.take;
+  return unit;
+}
+
+Unit Schedule::NextPicked() {
+  const int64_t begin = cursor_;
+  const int64_t repeats_at = (begin / shard_->cycle() + 1) * shard_->cycle();
+  Unit unit;
+  unit.group = group_++;
+  unit.epoch = epoch_;
+  unit.cursor = begin;
+  unit.full = full_;
+  unit.cursors = {begin, std::min({begin + spec_.unit_rows, end_, repeats_at})};
+  unit.take = unit.rows = unit.cursors.rows();
+  cursor_ = unit.cursors.end;
   return unit;
 }
 

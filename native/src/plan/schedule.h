@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flightbridge/export.h"
+#include "plan/full_order.h"
 #include "plan/order.h"
 #include "plan/random.h"
 #include "plan/rows.h"
@@ -19,13 +20,14 @@ struct ScheduleSpec {
   int64_t epochs = 1;  // -1: without end
   int64_t batch_size = 1;
   bool drop_remainder = false;
-  int64_t unit_rows = 1 << 20;      // not shuffled: rows of a unit at most
+  int64_t unit_rows = 1 << 20;      // not shuffled, or fully: rows of a unit at most
   int64_t units_per_window = 1;     // shuffled: streams that share one window
   int64_t min_unit_rows = 1 << 16;  // shuffled: no smaller shares than this
 };
 
-// One ticket's worth of rows. The units of a group (a shuffle window, or a single unit where
-// nothing is shuffled) make sense only together and follow one another.
+// One ticket's worth of rows. Under a full order its rows are full->Pick(cursors). The units of a
+// group (a shuffle window, or a single unit where nothing is shuffled) make sense only together and
+// follow one another.
 struct Unit {
   int64_t group = 0;
   int64_t epoch = 0;
@@ -34,10 +36,12 @@ struct Unit {
   int64_t skip = 0;    // ... after skipping these (of the permuted rows)
   int64_t rows = 0;    // of this unit
   bool group_end = true;
-  int64_t split = -1;               // under DYNAMIC: its number, ...
-  int64_t split_cursor = 0;         // ... and how many rows of it were handed out before
-  std::vector<Interval> intervals;  // global rows, in the order they are fetched
-  std::optional<Random> shuffle;    // permutes the rows of the whole group
+  int64_t split = -1;                     // under DYNAMIC: its number, ...
+  int64_t split_cursor = 0;               // ... and how many rows of it were handed out before
+  std::vector<Interval> intervals;        // global rows, in the order they are fetched
+  std::optional<Random> shuffle;          // permutes the rows of the whole group
+  std::shared_ptr<const FullOrder> full;  // where that is the order: in place of the two above
+  Interval cursors;                       // of the epoch, with `full`
 };
 
 // Not thread-safe. Pure: no I/O, no clock.
@@ -56,6 +60,7 @@ class FB_EXPORT Schedule {
  private:
   bool BeginEpoch();
   Unit NextPlain();
+  Unit NextPicked();
   void QueueWindow();
 
   const ScheduleSpec spec_;
@@ -66,6 +71,7 @@ class FB_EXPORT Schedule {
   int64_t group_ = 0;
   bool begun_ = false;
   std::unique_ptr<ShuffledEpoch> shuffled_;
+  std::shared_ptr<const FullOrder> full_;
   std::vector<Unit> queue_;  // rest of the window, last unit first
 };
 

@@ -90,7 +90,7 @@ std::vector<int64_t> AssignPartitions(const FeedRows& feed, int64_t num_shards) 
 }
 
 ShardRows::ShardRows(std::shared_ptr<const FeedRows> feed, const ShardSpec& spec)
-    : feed_(std::move(feed)) {
+    : feed_(std::move(feed)), policy_(spec.policy) {
   Shares shares = SharesOf(*feed_, spec);
   pieces_ = std::move(shares.pieces);
   std::erase_if(pieces_, [](const Interval& piece) { return piece.rows() == 0; });

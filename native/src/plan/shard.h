@@ -51,6 +51,16 @@ class FB_EXPORT ShardRows {
   int64_t padded_rows() const { return rows_ > own_rows_ ? rows_ - own_rows_ : 0; }
   int64_t dropped_rows() const { return rows_ < own_rows_ ? own_rows_ - rows_ : 0; }
 
+  // Of the feed.
+  int64_t feed_rows() const { return feed_->rows(); }
+  // Row r is row r % cycle() again. 0 where there are no rows.
+  int64_t cycle() const { return cycle_; }
+  ShardPolicy policy() const { return policy_; }
+  // 0 <= row < cycle().
+  int64_t GlobalRow(int64_t row) const {
+    const size_t i = pieces_.size() == 1 ? 0 : PieceOf(row);
+    return pieces_[i].begin + (row - starts_[i]);
+  }
   // The global rows of the shard's rows `rows`, in that order.
   void AppendGlobal(Interval rows, std::vector<Interval>* out) const;
   // The last row <= `row` at which a partition starts or the shard ends. row <= rows().
@@ -60,6 +70,7 @@ class FB_EXPORT ShardRows {
   size_t PieceOf(int64_t row) const;
 
   std::shared_ptr<const FeedRows> feed_;
+  ShardPolicy policy_;
   int64_t own_rows_ = 0;
   int64_t rows_ = 0;
   int64_t cycle_ = 0;             // rows of the pieces: row r is row r % cycle_ of them

@@ -107,6 +107,11 @@ arrow::Status ServeMappedGet(ChannelContext* context, const ChannelPeer& peer,
                              const std::string& ticket, channel::Frames* frames, Loans* loans) {
   ARROW_ASSIGN_OR_RAISE(const StreamSlot slot, StreamSlot::Take(context->state.get()));
   ARROW_ASSIGN_OR_RAISE(auto plan, PlanGet(context->state.get(), peer.caller, ticket));
+  if (!plan.picks.empty()) {
+    return Error(Code::kInvalidArgument,
+                 "picked rows cannot be mapped, they are gathered into new batches: ask without "
+                 "`mapped`");
+  }
   ARROW_ASSIGN_OR_RAISE(const auto schema, arrow::ipc::SerializeSchema(*plan.snapshot->schema));
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kSchema, std::string_view(*schema)));
   // A client of this machine that is gone has closed its end; one that sleeps holds what it maps.

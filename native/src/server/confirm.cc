@@ -30,7 +30,7 @@ arrow::Status Damaged(const proto::Position& position, const char* field, int64_
 
 // Of a shard that is read to `cursor` in the last epoch, or beyond that epoch: all of it.
 arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool beyond,
-                        std::vector<Interval>* done) {
+                        std::vector<Interval>* done, std::vector<Interval>* places) {
   if (position.num_shards < 1) return Damaged(position, "num_shards", position.num_shards);
   if (position.shard < 0 || position.shard >= position.num_shards) {
     return Damaged(position, "shard", position.shard);
@@ -47,9 +47,16 @@ arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool 
   const bool padded = position.uneven == plan::UnevenShards::kPad;
   // A shard without rows of its own is padded with those of others.
   if (padded && rows->rows() < position.num_shards) return {};
+  if (position.shuffle_window == plan::kWholeShard &&
+      position.policy != plan::ShardPolicy::kStaticPartition) {
+    if (cursor < shard.rows() && padded) return {};
+    // Under a full order the shard's are the places of the rows.
+    shard.AppendGlobal({0, cursor == shard.rows() ? shard.own_rows() : cursor}, places);
+    return {};
+  }
   if (cursor == shard.rows()) {
     shard.AppendGlobal({0, shard.own_rows()}, done);
-  } else if (padded) {
+  } else if (padded || position.shuffle_window == plan::kWholeShard) {
     return {};
   } else if (position.shuffle_window == 0) {
     shard.AppendGlobal({0, cursor}, done);
@@ -97,19 +104,21 @@ arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position&
   if (last < 0 || position.epoch < last) return std::vector<proto::RowRange>{};
   const Rows rows = RowsOf(snapshot);
   std::vector<Interval> done;
+  std::vector<Interval> places;
   const bool beyond = position.epoch > last;
   if (position.policy != plan::ShardPolicy::kDynamic) {
-    ARROW_RETURN_NOT_OK(ShardDone(position, rows, beyond, &done));
+    ARROW_RETURN_NOT_OK(ShardDone(position, rows, beyond, &done, &places));
   } else if (!beyond) {
     ARROW_RETURN_NOT_OK(SplitsDone(position, rows, &done));
   }
   std::vector<plan::Range> ranges;
   for (const Interval& interval : done) rows->AppendRanges(interval, &ranges);
   std::vector<proto::RowRange> confirmed;
-  confirmed.reserve(ranges.size());
+  confirmed.reserve(ranges.size() + places.size());
   for (const auto& range : ranges) {
     confirmed.push_back({range.partition, range.row_begin, range.row_end});
   }
+  for (const Interval& some : places) confirmed.push_back({feed::kPlaces, some.begin, some.end});
   return confirmed;
 }
 

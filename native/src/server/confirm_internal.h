@@ -14,7 +14,8 @@ namespace flightbridge::server {
 // INVALID_ARGUMENT for one that no reader makes.
 //
 // Only the last epoch counts. In it a reader that does not shuffle needs nothing before its
-// cursor; one that does, nothing of the windows before it. Under PAD a shard repeats its first
+// cursor; one that does, nothing of the windows before it, or of the places of a full order, which
+// are given as rows of feed::kPlaces. Under PAD a shard repeats its first
 // rows at its end, so all of them are needed until then. Under DYNAMIC these are the splits that
 // the reader completed. Under OFF every reader reads all rows: only for a single one is it known
 // that no other needs them.

@@ -11,7 +11,8 @@
 namespace flightbridge::server {
 namespace {
 
-// About half a million ranges; what a ticket costs must not depend on a stranger.
+// About half a million ranges, or a million picked rows; what a ticket costs must not depend on a
+// stranger.
 constexpr size_t kMaxTicketBytes = 4 << 20;
 
 arrow::Result<proto::GetTicket> ParseTicket(std::string_view bytes) {
@@ -79,7 +80,16 @@ arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket
     for (const int column : plan.columns) fields.push_back(snapshot.schema->field(column));
     plan.schema = arrow::schema(std::move(fields), snapshot.schema->metadata());
   }
-  if (ticket.ranges.empty()) {
+  if (!ticket.picks.empty() && !ticket.ranges.empty()) {
+    return Error(Code::kInvalidArgument, "the ticket for feed '", ticket.feed,
+                 "' has both ranges and picks: ask for one of them");
+  }
+  for (const proto::RowPicks& picks : ticket.picks) {
+    ARROW_ASSIGN_OR_RAISE(auto partition, snapshot.Find(picks.partition));
+    ARROW_ASSIGN_OR_RAISE(plan.picks.emplace_back(),
+                          feed::ResolvePicks(std::move(partition), picks));
+  }
+  if (ticket.ranges.empty() && ticket.picks.empty()) {
     ARROW_RETURN_NOT_OK(feed::CheckWhole(snapshot));
     for (const auto& partition : snapshot.partitions) {
       ARROW_RETURN_NOT_OK(snapshot.Find(partition->partition).status());  // it may be released

@@ -10,6 +10,7 @@
 #include <arrow/type.h>
 
 #include "feed/feed_store.h"
+#include "feed/row_picker.h"
 #include "server/auth.h"
 #include "server/service_state_internal.h"
 
@@ -29,9 +30,10 @@ struct GetPlan {
   std::shared_ptr<arrow::Schema> schema;  // of what is sent
   std::vector<int> columns;               // into the feed's schema; empty: all, in its order
   std::vector<PlannedRange> ranges;
+  std::vector<feed::PickedRows> picks;  // in place of ranges
 };
 
-// INVALID_ARGUMENT for bytes that are no GetTicket and for ranges outside the partition, NOT_FOUND
+// INVALID_ARGUMENT for bytes that are no GetTicket and for rows outside the partition, NOT_FOUND
 // for a feed, partition or column that is not there, FAILED_PRECONDITION for a replaced feed,
 // PERMISSION_DENIED without the scope read on the feed. Where the ticket may be of a commit that
 // only the feed's home server knows, asks it.
