@@ -1,6 +1,7 @@
 #include "batch/assembler.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "flightbridge/error.h"
@@ -61,26 +62,39 @@ arrow::Status Assembler::Add(Part part) {
     part.count -= taken.count;
     filled_rows_ += taken.count;
     parts_.push_back(std::move(taken));
-    if (filled_rows_ == options_.batch_size) ARROW_RETURN_NOT_OK(Emit());
+    if (filled_rows_ < options_.batch_size) break;
+    full_.push_back(std::exchange(parts_, {}));
+    filled_rows_ = 0;
+    const bool more = part.rows != nullptr && part.count >= options_.batch_size;
+    if (!more || std::ssize(full_) >= options_.at_once) ARROW_RETURN_NOT_OK(Emit());
   }
   return arrow::Status::OK();
 }
 
+// Gathers the batches that are full, and hands them out.
 arrow::Status Assembler::Emit() {
-  if (filled_rows_ == 0) return arrow::Status::OK();
-  ARROW_ASSIGN_OR_RAISE(BatchPtr batch, Assemble(layouts_, parts_, pool_));
-  ReadyBatch ready = TakeRows(filled_rows_);
-  ready.batch = std::move(batch);
-  filled_rows_ = 0;
-  parts_.clear();
-  if (queue_->Push(std::move(ready))) return arrow::Status::OK();
-  return Error(Code::kCancelled, "the reader was cancelled");
+  std::vector<BatchPtr> batches;
+  const arrow::Status status = Assemble(layouts_, full_, pool_, &batches);
+  full_.clear();
+  for (BatchPtr& batch : batches) {
+    ReadyBatch ready = TakeRows(batch->rows());
+    ready.batch = std::move(batch);
+    if (!queue_->Push(std::move(ready))) {
+      return Error(Code::kCancelled, "the reader was cancelled");
+    }
+  }
+  return status;
 }
 
 // What there is, though it does not fill a batch; or, where that is left out, only the word that
 // its splits are done with.
 arrow::Status Assembler::EmitShort() {
-  if (!options_.drop_short || filled_rows_ == 0) return Emit();
+  if (filled_rows_ == 0) return arrow::Status::OK();
+  if (!options_.drop_short) {
+    full_.push_back(std::exchange(parts_, {}));
+    filled_rows_ = 0;
+    return Emit();
+  }
   ReadyBatch ready = TakeRows(filled_rows_);
   filled_rows_ = 0;
   parts_.clear();

@@ -23,6 +23,8 @@ struct AssembleOptions {
   int64_t batch_size = 1;
   // Leave out what does not fill a batch. For leased splits: a schedule leaves it out by itself.
   bool drop_short = false;
+  // Batches gathered together, where their rows are picked from one shuffled table.
+  int64_t at_once = 1;
 };
 
 // For one thread.
@@ -64,7 +66,8 @@ class Assembler {
   const AssembleOptions options_;
   int64_t epoch_;
   int64_t cursor_;
-  std::vector<Part> parts_;  // of the batch being filled
+  std::vector<Part> parts_;              // of the batch being filled
+  std::vector<std::vector<Part>> full_;  // batches that are filled and not gathered yet
   int64_t filled_rows_ = 0;
   std::vector<std::unique_ptr<Chunk>> window_;
   std::deque<SplitPart> splits_;

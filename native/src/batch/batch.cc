@@ -76,32 +76,72 @@ fb_column MakeColumn(const ColumnLayout& layout, const Placement& place, uint8_t
   return column;
 }
 
+// A batch on its way.
+struct Building {
+  std::span<const Part> parts;
+  int64_t rows = 0;
+  std::vector<Placement> places;
+  std::unique_ptr<Slab> slab;
+  std::vector<fb_column> columns;
+};
+
+arrow::Result<Building> Begin(const std::vector<ColumnLayout>& layouts, std::span<const Part> parts,
+                              SlabPool* pool) {
+  Building batch{.parts = parts};
+  for (const Part& part : parts) batch.rows += part.count;
+  Regions regions;
+  batch.places.reserve(layouts.size());
+  for (size_t c = 0; c < layouts.size(); ++c) {
+    ARROW_RETURN_NOT_OK(CheckRows(layouts[c], c, parts));
+    batch.places.push_back(Place(layouts[c], Measure(layouts[c], c, parts), &regions));
+  }
+  ARROW_ASSIGN_OR_RAISE(batch.slab, pool->Get(std::max<int64_t>(regions.total(), 1)));
+  batch.columns.reserve(layouts.size());
+  return batch;
+}
+
 }  // namespace
+
+arrow::Status Assemble(const std::vector<ColumnLayout>& layouts,
+                       std::span<const std::vector<Part>> batches,
+                       const std::shared_ptr<SlabPool>& pool, std::vector<BatchPtr>* out) {
+  std::vector<Building> building;
+  building.reserve(batches.size());
+  arrow::Status status;
+  for (const std::vector<Part>& parts : batches) {
+    auto begun = Begin(layouts, parts, pool.get());
+    if (!begun.ok()) {
+      status = begun.status();
+      break;
+    }
+    building.push_back(*std::move(begun));
+  }
+  for (size_t c = 0; c < layouts.size(); ++c) {
+    for (size_t i = 0; i < building.size(); ++i) {
+      Building& batch = building[i];
+      ColumnOutput to;
+      batch.columns.push_back(MakeColumn(layouts[c], batch.places[c], batch.slab->data(), &to));
+      if (auto gathered = Gather(layouts[c], c, batch.parts, to); !gathered.ok()) {
+        status = std::move(gathered);
+        for (size_t k = i; k < building.size(); ++k) pool->Put(std::move(building[k].slab));
+        building.resize(i);
+      }
+    }
+  }
+  for (Building& batch : building) {
+    out->push_back(
+        BatchPtr(new Batch(pool, std::move(batch.slab), batch.rows, std::move(batch.columns))));
+  }
+  return status;
+}
 
 arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,
                                  std::span<const Part> parts,
                                  const std::shared_ptr<SlabPool>& pool) {
-  int64_t rows = 0;
-  for (const Part& part : parts) rows += part.count;
-
-  Regions regions;
-  std::vector<Placement> places;
-  places.reserve(layouts.size());
-  for (size_t c = 0; c < layouts.size(); ++c) {
-    ARROW_RETURN_NOT_OK(CheckRows(layouts[c], c, parts));
-    places.push_back(Place(layouts[c], Measure(layouts[c], c, parts), &regions));
-  }
-  ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Slab> slab,
-                        pool->Get(std::max<int64_t>(regions.total(), 1)));
-
-  std::vector<fb_column> columns;
-  columns.reserve(layouts.size());
-  for (size_t c = 0; c < layouts.size(); ++c) {
-    ColumnOutput out;
-    columns.push_back(MakeColumn(layouts[c], places[c], slab->data(), &out));
-    ARROW_RETURN_NOT_OK(Gather(layouts[c], c, parts, out));
-  }
-  return BatchPtr(new Batch(pool, std::move(slab), rows, std::move(columns)));
+  const std::vector<std::vector<Part>> one = {{parts.begin(), parts.end()}};
+  std::vector<BatchPtr> batches;
+  ARROW_RETURN_NOT_OK(Assemble(layouts, one, pool, &batches));
+  return std::move(batches.front());
 }
 
 }  // namespace flightbridge::batch

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <arrow/result.h>
+#include <arrow/status.h>
 
 #include "batch/chunk.h"
 #include "batch/layout.h"
@@ -47,6 +48,11 @@ struct ReleaseBatch {
 };
 using BatchPtr = std::unique_ptr<Batch, ReleaseBatch>;
 
+// Gathers several batches column by column, so that a column which they are all picked from stays
+// in the cache. Appends them up to the first that fails, whose error it returns.
+FB_EXPORT arrow::Status Assemble(const std::vector<ColumnLayout>& layouts,
+                                 std::span<const std::vector<Part>> batches,
+                                 const std::shared_ptr<SlabPool>& pool, std::vector<BatchPtr>* out);
 // Gathers the rows of `parts` into a slab of `pool`. Fails as CheckRows() and
 // Gather() do, or without memory.
 FB_EXPORT arrow::Result<BatchPtr> Assemble(const std::vector<ColumnLayout>& layouts,

@@ -16,6 +16,7 @@ constexpr int64_t kDefaultSlabs = 8;
 constexpr int64_t kMaxConnections = 64;
 constexpr int64_t kMaxSlabs = 1024;
 constexpr int64_t kMaxPartShards = 1 << 20;
+constexpr int64_t kMostAtOnce = 64;
 constexpr int64_t kMostPicks = int64_t{1} << 19;
 constexpr int64_t kMaxBatchRows = int64_t{1} << 30;
 
@@ -169,7 +170,7 @@ Reader::Reader(const proto::ReaderSpec& spec, ConnectFn connect, bool local,
                                                    : kDefaultConnections)),
       prefetch_bytes_(OrDefault(spec.prefetch_bytes, kDefaultPrefetchBytes)),
       slabs_(OrDefault(spec.slabs, kDefaultSlabs)),
-      pool_(std::make_shared<SlabPool>(slabs_ + 2)) {}
+      pool_(std::make_shared<SlabPool>(slabs_ + 2 + kMostAtOnce)) {}
 
 Reader::~Reader() { Cancel(); }
 
@@ -319,8 +320,16 @@ std::shared_ptr<Pipeline> Reader::MakePipeline(JoinKind kind) {
       FetchOptions{.connections = connections_, .prefetch_bytes = prefetch_bytes_});
   return std::make_shared<Pipeline>(std::move(fetcher), leases, layouts_, pool_, slabs_,
                                     AssembleOptions{.batch_size = spec_.batch_size,
-                                                    .drop_short = leased() && spec_.drop_remainder},
+                                                    .drop_short = leased() && spec_.drop_remainder,
+                                                    .at_once = BatchesAtOnce()},
                                     epoch_, cursor_);
+}
+
+// Together about a window's worth, if it is a small one; never many large ones.
+int64_t Reader::BatchesAtOnce() const {
+  constexpr int64_t kBytes = 8 << 20;
+  const int64_t batches = kBytes / std::max<int64_t>(1, RowBytes() * spec_.batch_size);
+  return std::clamp<int64_t>(batches, 1, kMostAtOnce);
 }
 
 int64_t Reader::RowBytes() const {

@@ -79,6 +79,7 @@ class FB_EXPORT Reader {
   std::shared_ptr<Pipeline> MakePipeline(JoinKind kind);
   plan::ScheduleSpec MakeScheduleSpec() const;
   LeaseSettings MakeLeaseSettings() const;
+  int64_t BatchesAtOnce() const;
   int64_t RowBytes() const;
 
   // Under DYNAMIC; see reader_leased.cc.
