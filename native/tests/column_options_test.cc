@@ -12,6 +12,8 @@
 #include "batch/chunk.h"
 #include "batch/convert.h"
 #include "batch/layout.h"
+#include "batch/reader.h"
+#include "fake_source.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -352,6 +354,74 @@ TEST(Codes, NeedOneDictionary) {
   auto batch = *Read({array, with({"a", "b", "c"}), with({"a", "b"})}, layouts, false);
   EXPECT_EQ(ValuesOf<int16_t>(batch->columns()[0]), (std::vector<int16_t>{1, 0, 1, 0, 1, 0}));
   EXPECT_EQ(CodeOf(Read({with({"b", "a"})}, layouts, false).status()), Code::kSchemaMismatch);
+}
+
+// {id, s: {list of the id's digits, code}}: a row says in three ways which it is.
+std::shared_ptr<arrow::RecordBatch> NestedRows(int64_t first, int64_t count,
+                                               const std::shared_ptr<arrow::Array>& words) {
+  arrow::Int64Builder ids;
+  arrow::Int16Builder codes;
+  std::vector<std::vector<int32_t>> digits;
+  for (int64_t row = first; row < first + count; ++row) {
+    EXPECT_TRUE(ids.Append(row).ok());
+    EXPECT_TRUE(codes.Append(static_cast<int16_t>(row % words->length())).ok());
+    digits.push_back(std::vector<int32_t>(row % 4, static_cast<int32_t>(row)));
+  }
+  const auto code = *arrow::DictionaryArray::FromArrays(
+      arrow::dictionary(arrow::int16(), arrow::utf8()), *codes.Finish(), words);
+  const auto inner =
+      *arrow::StructArray::Make({Lists(digits), code}, std::vector<std::string>{"list", "code"});
+  const auto schema =
+      arrow::schema({arrow::field("id", arrow::int64()), arrow::field("s", inner->type())});
+  return arrow::RecordBatch::Make(schema, count, {*ids.Finish(), inner});
+}
+
+TEST(ReaderOfNestedColumns, KeepsLeavesTogetherOverConnections) {
+  arrow::StringBuilder builder;
+  ASSERT_TRUE(builder.AppendValues(std::vector<std::string>{"a", "b", "c"}).ok());
+  const std::shared_ptr<arrow::Array> words = *builder.Finish();
+  auto feed = std::make_shared<FakeFeed>();
+  feed->schema = NestedRows(0, 0, words)->schema();
+  constexpr int64_t kRows = 6 * 5 * 40;
+  for (int64_t row = 0; row < kRows;) {
+    auto& batches = feed->partitions.emplace_back();
+    for (int b = 0; b < 5; ++b, row += 40) {
+      // Each batch with a dictionary of its own that is equal to the others.
+      batches.push_back(NestedRows(row, 40, *arrow::Concatenate({words})));
+    }
+  }
+  proto::ReaderSpec spec;
+  spec.feed = "fake";
+  spec.batch_size = 17;
+  spec.epochs = 2;
+  spec.num_shards = 1;
+  spec.shuffle_window = -1;
+  spec.connections = 4;
+  Options codes;
+  codes.path = "s.code";
+  codes.codes = true;
+  codes.dtype = "int64";
+  spec.options = {codes};
+  auto reader = *Reader::Open(spec, ConnectFake(feed), false);
+  std::vector<int> seen(kRows);
+  for (;;) {
+    const auto batch = reader->Next();
+    ASSERT_TRUE(batch.ok()) << batch.status().ToString();
+    if (*batch == nullptr) break;
+    const auto& columns = (*batch)->columns();  // id, s.code, s.list
+    ASSERT_EQ(columns.size(), 3);
+    const auto ids = ValuesOf<int64_t>(columns[0]);
+    const auto found = ValuesOf<int64_t>(columns[1]);
+    const auto lists = ValuesOf<int32_t>(columns[2]);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      ++seen[ids[i]];
+      ASSERT_EQ(found[i], ids[i] % 3);
+      const int64_t* split = columns[2].row_splits[0] + i;
+      ASSERT_EQ(split[1] - split[0], ids[i] % 4);
+      for (int64_t v = split[0]; v < split[1]; ++v) ASSERT_EQ(lists[v], ids[i]);
+    }
+  }
+  EXPECT_EQ(seen, std::vector<int>(kRows, 2));
 }
 
 }  // namespace
