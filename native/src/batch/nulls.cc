@@ -44,7 +44,7 @@ bool IsList(Type::type id) {
 // The same lists, where those that are not valid are empty.
 template <typename Lists>
 arrow::Result<std::shared_ptr<arrow::Array>> Visible(const Lists& lists, const Bitmap& valid) {
-  using Offset = typename Lists::offset_type;
+  using Offset = Lists::offset_type;
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> buffer,
                         arrow::AllocateBuffer((lists.length() + 1) * sizeof(Offset)));
   auto* offsets = reinterpret_cast<Offset*>(buffer->mutable_data());
