@@ -1,8 +1,8 @@
 # The commands a person needs. Each target sets up what it needs and reuses what is there.
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
-# Others: build, test-fast, test-native, test-asan, test-tsan, test-torch, test-jax, lint, format, wheel,
-# bench, fuzz, chaos, clean.
+# Others: build, test-fast, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
+# test-tensorflow, lint, format, wheel, bench, fuzz, chaos, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
-        test-torch test-jax bench fuzz chaos clean
+        test-torch test-jax test-classic test-tensorflow bench fuzz chaos clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -71,6 +71,46 @@ test-torch: .venv-torch/.installed build
 
 test-jax: .venv-jax/.installed build
 	@.venv-jax/bin/python -m pytest tests/frameworks/test_jax.py $(ARGS)
+
+# TensorFlow 2.15.1, tensorflow-io 0.36.0, pyarrow 25.0.1, numpy 1.26: what needs Estimator, sessions and
+# tensorflow-io, and the tests of the tf.data source. Builds the project a second time, in .venv-classic.
+CLASSIC_PYTHON ?= python3.11
+CLASSIC_PY := .venv-classic/bin/python
+
+test-classic: .venv-classic/.built
+	@$(CLASSIC_PY) -m pytest tests/classic tests/integration/tf tests/integration/test_batches.py \
+	  tests/integration/test_client.py tests/integration/test_streaming.py $(ARGS)
+
+.venv-classic/.built: .venv-classic/.ready $(NATIVE_SOURCES)
+	@echo "== building the native core against pyarrow 25 and TensorFlow 2.15"
+	@mkdir -p build
+	@$(CLASSIC_PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . \
+	  -C build-dir=build/classic -C build.tool-args=-j$(JOBS) \
+	  > build/classic.log 2>&1 || { tail -n 60 build/classic.log; exit 1; }
+	@touch $@
+
+.venv-classic/.ready: pyproject.toml
+	@$(CLASSIC_PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "$(CLASSIC_PYTHON) is not Python 3.11 with venv, which TensorFlow 2.15 and tensorflow-io 0.36 need:" >&2; \
+	  echo "install python3.11, python3.11-venv and python3.11-dev (or with pyenv: pyenv install 3.11)," >&2; \
+	  echo "or name one: make test-classic CLASSIC_PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@PYTHON=$(CLASSIC_PYTHON) native/tools/system_packages.sh
+	@test -x $(CLASSIC_PY) || $(CLASSIC_PYTHON) -m venv .venv-classic
+	@echo "== installing Python packages into .venv-classic (about 2.5 GB)"
+	@$(CLASSIC_PY) -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@$(CLASSIC_PY) -m pip install -q --disable-pip-version-check --group classic
+	@touch $@
+
+# The tf.data source with another TensorFlow: make test-tensorflow TF=2.18.1. The op is built from its
+# sources, as it is for users, and the rest is the main environment's.
+TF ?= 2.18.1
+test-tensorflow: build
+	@echo "== TensorFlow $(TF) over the main environment, in .venv-tf$(TF)"
+	@$(PY) native/tools/overlay_venv.py .venv-tf$(TF) --no-deps tensorflow-cpu==$(TF) \
+	  $(if $(filter 2.16.% 2.17.%,$(TF)),numpy==1.26.4)
+	@.venv-tf$(TF)/bin/python -m flightbridge.tf.build > /dev/null
+	@.venv-tf$(TF)/bin/python -m pytest tests/integration/tf/test_tf_dataset.py \
+	  tests/integration/tf/test_tf_checkpoint.py $(ARGS)
 
 .venv-%/.installed: pyproject.toml native/tools/overlay_venv.py | $(VENV)/.installed
 	@echo "== installing what test-$* needs into .venv-$*"

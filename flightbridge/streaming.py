@@ -3,7 +3,7 @@
 ``ArrowStreamDataset`` of ``tensorflow_io`` is one: it connects to a socket and reads a stream.
 
     >>> with StreamEndpoint(bridge.uri, "ratings", batch_rows=1024) as endpoint:
-    ...     ds = tfio.arrow.ArrowStreamDataset.from_schema(endpoint.address, schema=endpoint.schema)
+    ...     ds = tfio.arrow.ArrowStreamDataset.from_schema(endpoint.address, endpoint.schema)
 
 Every connection is sent the whole feed, once. The protocol has no place for a token, so an endpoint
 is reachable from its own machine only, unless it is told otherwise.

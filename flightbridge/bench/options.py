@@ -20,6 +20,7 @@ class BenchOptions:
         warmup: Runs of each side before them.
         uri: A running server to use; None starts one.
         peer: Whether to measure the peer too.
+        peers: Further peers of ``tf``, of :data:`flightbridge.bench.tf_peers.NAMES`.
         quick: Whether this only checks that everything works.
         spill_memory: Bytes that the server of ``spill`` may hold in memory.
         folder: Where ``spill`` writes; None is the system's folder for temporary files.
@@ -33,6 +34,7 @@ class BenchOptions:
     warmup: int = 1
     uri: str | None = None
     peer: bool = True
+    peers: tuple[str, ...] = ()
     quick: bool = False
     spill_memory: int = 512 << 20
     folder: str | None = None

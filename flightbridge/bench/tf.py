@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightbridge.bench import data, processes
+from flightbridge.bench import data, processes, tf_peers
 from flightbridge.bench.cpu import total_cpu_s
 from flightbridge.bench.model import Result, Sample, summarize
 from flightbridge.bench.options import BenchOptions
@@ -117,16 +119,19 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
             uri, pid = stack.enter_context(processes.serve(options.memory_limit))
             places["tf op, server process"] = (uri, {me, pid})
         else:
-            places["tf op, --uri"] = (options.uri, {me})
-        for uri, _ in places.values():
-            client = stack.enter_context(connect(uri))
+            uri = options.uri
+            places["tf op, --uri"] = (uri, {me})
+        for place, _ in places.values():
+            client = stack.enter_context(connect(place))
             client.write(FEED, data.as_reader(batches), mode="overwrite")
             stack.callback(client.drop, FEED, if_exists=True)
         generator = _generator(batches, options)
         sources = {name: (_op(uri, batches, options), pids) for name, (uri, pids) in places.items()}
         if options.peer:
             sources[PEER] = (generator, {me})
-        yield from _measure(SourceConsumer, sources, batches, options, progress)
+        peers = _peers(batches, options, uri, stack)
+        measured = _measure(SourceConsumer, {**sources, **peers}, batches, options, progress)
+        yield from measured
 
         first = next(iter(sources))
         in_loop = {f"{first}, in a loop": sources[first]}
@@ -134,6 +139,24 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
             in_loop[f"{PEER}, in a loop"] = (generator, {me})
         in_loop["ready tensors, in a loop"] = (_ready(batches, options), {me})
         yield from _measure(LoopConsumer, in_loop, batches, options, progress)
+
+
+def _peers(
+    batches: list[pa.RecordBatch],
+    options: BenchOptions,
+    uri: str,
+    stack: contextlib.ExitStack,
+) -> dict[str, tuple[tf.data.Dataset, set[int]]]:
+    if not options.peers:
+        return {}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flightbridge-bench-")))
+    made = {}
+    for key in options.peers:
+        dataset, pids = tf_peers.make(
+            key, batches, options, uri=uri, feed=FEED, folder=folder, stack=stack
+        )
+        made[tf_peers.NAMES[key]] = (dataset, {os.getpid(), *pids})
+    return made
 
 
 def _measure(
@@ -154,6 +177,15 @@ def _measure(
         samples = measure(sides, options.repeat, warmup=options.warmup, note=note)
     peer_name = next((name for name in samples if name.startswith(PEER)), None)
     for name in samples:
+        for key, peer in tf_peers.NAMES.items():
+            if peer in samples and name.startswith("tf op"):
+                yield summarize(
+                    f"{name}, beside {key}",
+                    samples[name],
+                    streams=1,
+                    peer_name=peer,
+                    peer_samples=samples[peer],
+                )
         has_peer = peer_name is not None and name.startswith("tf op")
         yield summarize(
             name,

@@ -166,6 +166,15 @@ def _command(benchmark: Benchmark) -> click.Command:
                 help="Columns, cycling through int64, float32 and int32.",
             ),
         )
+    if benchmark.name == "tf":
+        options.append(
+            click.option(
+                "--peers",
+                default="",
+                metavar="NAMES",
+                help="Further peers, separated by commas: tfrecord, parquet, service, arrowstream.",
+            )
+        )
     if benchmark.name == "spill":
         options += [
             click.option(
@@ -216,6 +225,7 @@ def _run(
     uri: str | None = None,
     memory_limit: int = 512 << 20,
     folder: str | None = None,
+    peers: str = "",
     **credentials: str | None,
 ) -> None:
     from flightbridge.bench import report
@@ -243,6 +253,7 @@ def _run(
         repeat=min(repeat, 2) if quick else repeat,
         uri=uri,
         peer=not no_peer,
+        peers=_peers(peers),
         quick=quick,
         spill_memory=min(memory_limit, 32 << 20) if quick else memory_limit,
         folder=folder,
@@ -254,6 +265,16 @@ def _run(
         report.print_report(measured)
     if json_path is not None:
         report.write_json(measured, json_path)
+
+
+def _peers(names: str) -> tuple[str, ...]:
+    from flightbridge.bench.tf_peers import NAMES
+
+    wanted = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in wanted:
+        if name not in NAMES:
+            raise click.UsageError(f"--peers has {name!r}, which is not one of {', '.join(NAMES)}")
+    return wanted
 
 
 for _benchmark in BENCHMARKS:

@@ -79,11 +79,16 @@ def test_a_running_server(tmp_path):
 
 @pytest.mark.tf
 def test_tf(tmp_path):
-    results = check(bench("tf", tmp_path)[0])
+    peers = ("--peers", "tfrecord,parquet,service")
+    results = check(bench("tf", tmp_path, *peers)[0])
     generator, loop = "tf.data from_generator", ", in a loop"
     ours = {"tf op, same process", "tf op, server process"}
     in_loop = {f"tf op, same process{loop}", f"{generator}{loop}", f"ready tensors{loop}"}
-    assert set(results) == ours | {generator} | in_loop
+    named = {"tfrecord": "TFRecord + parse_example", "parquet": "Parquet by pyarrow"}
+    named["service"] = "tf.data service"
+    beside = {f"{name}, beside {key}": peer for name in ours for key, peer in named.items()}
+    assert set(results) == ours | {generator} | in_loop | set(named.values()) | set(beside)
+    assert all(results[name]["peer"]["name"] == peer for name, peer in beside.items())
     assert all(results[name]["peer"]["name"] == generator for name in ours)
     assert results[f"tf op, same process{loop}"]["peer"]["name"] == generator + loop
 

@@ -179,7 +179,7 @@ def test_dropped_while_blocked():
         iterator = freeze_in_the_middle(timeout_s=8)
         started = time.monotonic()
         del iterator
-        print("dropped in time:", time.monotonic() - started < 12)
+        print("dropped in time:", time.monotonic() - started < 60)
         child.kill()
         """)
     )
