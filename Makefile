@@ -102,12 +102,14 @@ test-classic: .venv-classic/.built
 	@touch $@
 
 # The tf.data source with another TensorFlow: make test-tensorflow TF=2.18.1. The op is built from its
-# sources, as it is for users, and the rest is the main environment's.
+# sources, as it is for users, and the rest is the main environment's; before 2.18, which is when TensorFlow
+# took to numpy 2, the classic one's.
 TF ?= 2.18.1
-test-tensorflow: build
-	@echo "== TensorFlow $(TF) over the main environment, in .venv-tf$(TF)"
-	@$(PY) native/tools/overlay_venv.py .venv-tf$(TF) --no-deps tensorflow-cpu==$(TF) \
-	  $(if $(filter 2.16.% 2.17.%,$(TF)),numpy==1.26.4)
+OLD_TF := $(filter 2.16.% 2.17.%,$(TF))
+test-tensorflow: $(if $(OLD_TF),.venv-classic/.built,build)
+	@echo "== TensorFlow $(TF) over the $(if $(OLD_TF),classic,main) environment, in .venv-tf$(TF)"
+	@$(if $(OLD_TF),$(CLASSIC_PY),$(PY)) native/tools/overlay_venv.py .venv-tf$(TF) \
+	  --no-deps tensorflow-cpu==$(TF)
 	@.venv-tf$(TF)/bin/python -m flightbridge.tf.build > /dev/null
 	@.venv-tf$(TF)/bin/python -m pytest tests/integration/tf/test_tf_dataset.py \
 	  tests/integration/tf/test_tf_checkpoint.py $(ARGS)
