@@ -99,7 +99,7 @@ class StreamEndpoint:
             self.schema = _plain(stream.schema)
         self._socket_path: str | None = None
         self._socket, self.address = self._listen(listen, insecure)
-        self._free = threading.BoundedSemaphore(max_streams)
+        self._free = threading.Semaphore(max_streams)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
@@ -118,8 +118,7 @@ class StreamEndpoint:
                 with contextlib.suppress(OSError):
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     connection.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(ValueError):  # wakes the acceptor, should all streams be taken
-            self._free.release()
+        self._free.release()  # wakes the acceptor, should all streams be taken
         self._acceptor.join()
         for thread in list(self._threads):
             thread.join()
