@@ -19,16 +19,27 @@ from flightbridge.errors import FlightBridgeError
 if TYPE_CHECKING:
     from flightbridge.client import Client, connect
     from flightbridge.reading import read
+    from flightbridge.resharding import reshard
     from flightbridge.server import Server
 
 __version__ = "0.1.0"
-__all__ = ["Client", "FlightBridgeError", "Server", "__version__", "connect", "errors", "read"]
+__all__ = [
+    "Client",
+    "FlightBridgeError",
+    "Server",
+    "__version__",
+    "connect",
+    "errors",
+    "read",
+    "reshard",
+]
 
 _LAZY = {
     "Client": "flightbridge.client",
     "connect": "flightbridge.client",
     "read": "flightbridge.reading",
     "Server": "flightbridge.server",
+    "reshard": "flightbridge.resharding",
 }
 
 

@@ -446,8 +446,8 @@ TEST(Position, EveryMismatchIsRefusedByName) {
 
 TEST(Position, OtherFormatsAndDamageAreRefused) {
   proto::Position position = MakePosition(Context(), 0, 0);
-  position.format = 3;
-  EXPECT_NE(VerifyPosition(position, Context()).message().find("format=3"), std::string::npos);
+  position.format = 4;
+  EXPECT_NE(VerifyPosition(position, Context()).message().find("format=4"), std::string::npos);
   position = MakePosition(Context(), -1, 0);
   EXPECT_EQ(CodeOf(VerifyPosition(position, Context())), Code::kPositionMismatch);
   position = MakePosition(Context(), 0, -1);

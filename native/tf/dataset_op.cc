@@ -49,6 +49,8 @@ constexpr char kEpochsPerPass[] = "epochs_per_pass";
 constexpr char kOutputTypes[] = "output_types";
 constexpr char kOutputShapes[] = "output_shapes";
 constexpr char kLayout[] = "layout";
+constexpr char kStart[] = "start";
+constexpr char kFirstPass[] = "first_pass";
 
 // Keys of an iterator's checkpoint.
 constexpr char kPass[] = "pass";
@@ -57,6 +59,8 @@ constexpr char kPosition[] = "position";
 // spec: an encoded flightbridge.v1.ReaderSpec.
 // cardinality: elements of one pass, or tf.data's INFINITE (-1).
 // dataset_id, epochs_per_pass: see iterations.h; epochs_per_pass 0 makes every pass the same.
+// start, first_pass: an encoded flightbridge.v1.Position at which the first pass begins, and that
+// pass's number; later passes begin at their beginning.
 // layout: per column, which components it has (tensors.h).
 REGISTER_OP("FlightBridgeDataset")
     .Input("spec: string")
@@ -67,6 +71,8 @@ REGISTER_OP("FlightBridgeDataset")
     .Attr("output_types: list(type) >= 1")
     .Attr("output_shapes: list(shape) >= 1")
     .Attr("layout: list(string) >= 1")
+    .Attr("start: string = ''")
+    .Attr("first_pass: int = 0")
     .Attr("metadata: string = ''")
     .SetIsStateful()  // tf.data sources must not be folded into constants
     .SetShapeFn(tensorflow::shape_inference::ScalarShape);
@@ -87,6 +93,8 @@ struct DatasetArgs {
   int64_t cardinality;
   int64_t dataset_id;
   int64_t epochs_per_pass;
+  std::string start;
+  int64_t first_pass;
   std::vector<std::string> layout_names;
   std::vector<Layout> layout;
   DataTypeVector output_types;
@@ -127,9 +135,13 @@ class FlightBridgeDataset final : public DatasetBase {
     TF_RETURN_IF_ERROR(b->AddScalar(args_.epochs_per_pass, &inputs[3]));
     tensorflow::AttrValue layout;
     b->BuildAttrValue(args_.layout_names, &layout);
+    tensorflow::AttrValue start;
+    b->BuildAttrValue(args_.start, &start);
+    tensorflow::AttrValue first_pass;
+    b->BuildAttrValue(args_.first_pass, &first_pass);
     // output_types and output_shapes are added by the builder.
     return b->AddDataset(this, {{0, inputs[0]}, {1, inputs[1]}, {2, inputs[2]}, {3, inputs[3]}}, {},
-                         {{kLayout, layout}}, output);
+                         {{kLayout, layout}, {kStart, start}, {kFirstPass, first_pass}}, output);
   }
 
  private:
@@ -149,6 +161,10 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
 
   // No I/O here: an iterator that is never read, or is about to be restored, costs nothing.
   absl::Status Initialize(IteratorContext* ctx) override {
+    // Workers of a cluster may share a process, but not their passes over the data.
+    if (ctx->flr() != nullptr && ctx->flr()->device() != nullptr) {
+      passes_of_ += "@" + ctx->flr()->device()->name();
+    }
     return tensorflow::RegisterCancellationCallback(
         ctx->cancellation_manager(), [this] { source_.Cancel(); }, &deregister_);
   }
@@ -158,10 +174,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     std::lock_guard<std::mutex> lock(mu_);
     *end_of_sequence = true;
     if (ended_) return absl::OkStatus();
-    if (!source_.is_open()) {
-      if (pass_ == kNotStarted) pass_ = Iterations::Instance().Take(dataset()->args().dataset_id);
-      TF_RETURN_IF_ERROR(Open());
-    }
+    TF_RETURN_IF_ERROR(Begin());
     fb_batch* batch = nullptr;
     TF_RETURN_IF_ERROR(source_.Next(&batch, &position_));
     if (batch == nullptr) {
@@ -172,6 +185,21 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     const absl::Status status = AppendBatch(batch, out);
     fb_batch_release(batch);
     return status;
+  }
+
+  // Dataset.skip: what is skipped before anything was read is not fetched.
+  absl::Status SkipInternal(IteratorContext* ctx, int num_to_skip, bool* end_of_sequence,
+                            int* num_skipped) override {
+    std::lock_guard<std::mutex> lock(mu_);
+    *num_skipped = 0;
+    *end_of_sequence = true;
+    if (ended_) return absl::OkStatus();
+    TF_RETURN_IF_ERROR(Begin());
+    int64_t skipped = 0;
+    TF_RETURN_IF_ERROR(source_.Skip(num_to_skip, &skipped, &position_));
+    *num_skipped = static_cast<int>(skipped);
+    *end_of_sequence = ended_ = skipped < num_to_skip;
+    return absl::OkStatus();
   }
 
  protected:
@@ -185,9 +213,11 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   absl::Status SaveInternal(SerializationContext* ctx, IteratorStateWriter* writer) override {
     std::lock_guard<std::mutex> lock(mu_);
     const int64_t pass =
-        pass_ == kNotStarted ? Iterations::Instance().Peek(dataset()->args().dataset_id) : pass_;
+        pass_ == kNotStarted ? Iterations::Instance().Peek(passes_of_, first_pass()) : pass_;
     TF_RETURN_IF_ERROR(writer->WriteScalar(prefix(), kPass, pass));
-    return writer->WriteScalar(prefix(), kPosition, tstring(position_));
+    const bool at_start = position_.empty() && pass == first_pass();
+    return writer->WriteScalar(prefix(), kPosition,
+                               tstring(at_start ? dataset()->args().start : position_));
   }
 
   absl::Status RestoreInternal(IteratorContext* ctx, IteratorStateReader* reader) override {
@@ -199,19 +229,28 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     position_ = position;
     Iterations& iterations = Iterations::Instance();
     if (position_.empty()) {
-      iterations.Set(dataset()->args().dataset_id, pass);
+      iterations.Set(passes_of_, pass);
       return absl::OkStatus();
     }
     pass_ = pass;
-    iterations.Set(dataset()->args().dataset_id, pass + 1);
+    iterations.Set(passes_of_, pass + 1);
     return Open();  // refuses the position of another feed, shard or order right here
   }
 
  private:
   static constexpr int64_t kNotStarted = -1;
 
+  int64_t first_pass() const { return dataset()->args().first_pass; }
+
+  absl::Status Begin() {
+    if (source_.is_open()) return absl::OkStatus();
+    if (pass_ == kNotStarted) pass_ = Iterations::Instance().Take(passes_of_, first_pass());
+    return Open();
+  }
+
   absl::Status Open() {
     const DatasetArgs& args = dataset()->args();
+    if (position_.empty() && pass_ == args.first_pass) position_ = args.start;
     return source_.Open(WithFirstEpoch(args.spec, pass_ * args.epochs_per_pass), position_);
   }
 
@@ -262,6 +301,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     return absl::OkStatus();
   }
 
+  std::string passes_of_ = std::to_string(dataset()->args().dataset_id);
   std::mutex mu_;  // guards what follows; held while GetNext waits
   Source source_;
   int64_t pass_ = kNotStarted;
@@ -281,6 +321,8 @@ class FlightBridgeDatasetOp final : public DatasetOpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr(kOutputTypes, &output_types_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr(kOutputShapes, &output_shapes_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr(kLayout, &layout_names_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr(kStart, &start_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr(kFirstPass, &first_pass_));
     size_t components = 0;
     for (const std::string& name : layout_names_) {
       OP_REQUIRES(ctx, ParseLayout(name, &layout_.emplace_back()),
@@ -304,6 +346,8 @@ class FlightBridgeDatasetOp final : public DatasetOpKernel {
     DatasetArgs args;
     args.layout_names = layout_names_;
     args.layout = layout_;
+    args.start = start_;
+    args.first_pass = first_pass_;
     args.output_types = output_types_;
     args.output_shapes = output_shapes_;
     OP_REQUIRES_OK(ctx, Scalar(ctx, kSpec, &args.spec));
@@ -327,6 +371,8 @@ class FlightBridgeDatasetOp final : public DatasetOpKernel {
 
   std::vector<std::string> layout_names_;
   std::vector<Layout> layout_;
+  std::string start_;
+  int64_t first_pass_ = 0;
   DataTypeVector output_types_;
   std::vector<PartialTensorShape> output_shapes_;
 };

@@ -64,6 +64,19 @@ class Source {
     return absl::OkStatus();
   }
 
+  // Leaves out up to `batches` batches: *skipped of them, fewer only at the end, where the reader
+  // is closed. Blocks as Next does.
+  absl::Status Skip(int64_t batches, int64_t* skipped, std::string* position) {
+    std::lock_guard<std::timed_mutex> use(use_mu_);
+    if (reader_ == nullptr) return Cancelled();
+    fb_error error = {};
+    const int code = fb_reader_skip(reader_, batches, skipped, &error);
+    if (code != FB_OK) return ToStatus(code, error);
+    ReadPosition(position);
+    if (*skipped < batches) Close();
+    return absl::OkStatus();
+  }
+
   bool is_open() const {
     std::lock_guard<std::mutex> lock(mu_);
     return reader_ != nullptr;

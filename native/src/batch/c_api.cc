@@ -119,6 +119,16 @@ int fb_reader_next(fb_reader* reader, fb_batch** out, fb_error* err) {
   });
 }
 
+int fb_reader_skip(fb_reader* reader, int64_t batches, int64_t* skipped, fb_error* err) {
+  if (skipped != nullptr) *skipped = 0;
+  return Guarded(err, [&]() -> arrow::Status {
+    if (reader == nullptr) return IsNull("reader");
+    if (skipped == nullptr) return IsNull("skipped");
+    ARROW_ASSIGN_OR_RAISE(*skipped, Unwrap(reader)->Skip(batches));
+    return arrow::Status::OK();
+  });
+}
+
 int64_t fb_reader_position(const fb_reader* reader, void* buffer, size_t capacity) {
   if (reader == nullptr) return -1;
   std::string bytes;

@@ -223,8 +223,19 @@ arrow::Status Reader::Seek(const proto::Position& position) {
     return Error(Code::kFailedPrecondition,
                  "the reader has begun: seek before the first batch, or open another reader");
   }
+  ARROW_RETURN_NOT_OK(plan::CheckRanges(position, rows_));
+  for (const proto::OrderRange& range : position.remaining) {
+    const int64_t rows = plan::ShardOfRange(range, rows_, ShardOf(spec_)).rows();
+    if (range.end > rows) {
+      return Error(Code::kPositionMismatch, "position has remaining rows up to ", range.end,
+                   " of shard ", range.shard, " of ", range.num_shards, ", which has ", rows,
+                   " rows: the position is damaged; start from the beginning");
+    }
+  }
   epoch_ = position.epoch;
   cursor_ = position.cursor;
+  plan_until_ = position.plan_until;
+  remaining_ = position.remaining;
   return arrow::Status::OK();
 }
 
@@ -232,7 +243,69 @@ proto::Position Reader::position() const {
   const std::lock_guard lock(mutex_);
   proto::Position position = plan::MakePosition(context_, epoch_, cursor_);
   if (leased()) DescribeProgress(&position);
+  if (epoch_ < plan_until_) {
+    position.plan_until = plan_until_;
+    for (const proto::OrderRange& range : remaining_) {
+      if (range.epoch >= epoch_) position.remaining.push_back(range);
+    }
+  }
   return position;
+}
+
+int64_t Reader::RowsOfEpoch(int64_t epoch) const {
+  if (epoch >= plan_until_) return context_.shard_rows;
+  int64_t rows = 0;
+  for (const proto::OrderRange& range : remaining_) {
+    if (range.epoch == epoch) rows += range.end - range.begin;
+  }
+  return rows;
+}
+
+arrow::Result<int64_t> Reader::Skip(int64_t batches) {
+  if (batches < 0) return OutOfRange("batches", batches, "give 0 or more");
+  if (!leased()) {
+    const std::lock_guard lock(mutex_);
+    if (!started_) return SkipUnread(batches);
+  }
+  int64_t skipped = 0;
+  for (; skipped < batches; ++skipped) {
+    ARROW_ASSIGN_OR_RAISE(const BatchPtr batch, Next());
+    if (batch == nullptr) break;
+  }
+  return skipped;
+}
+
+// To where reading these batches would have led.
+int64_t Reader::SkipUnread(int64_t batches) {
+  const auto in_epoch = [&](int64_t epoch, int64_t cursor) {
+    const int64_t rows = RowsOfEpoch(epoch) - cursor;
+    return rows / spec_.batch_size +
+           (rows % spec_.batch_size != 0 && !spec_.drop_remainder ? 1 : 0);
+  };
+  const int64_t last = context_.epochs < 0 ? INT64_MAX : context_.epochs - 1;
+  int64_t left = batches;
+  while (left > 0) {
+    const int64_t here = in_epoch(epoch_, cursor_);
+    if (left <= here) {
+      cursor_ += std::min(left * spec_.batch_size, RowsOfEpoch(epoch_) - cursor_);
+      return batches;
+    }
+    left -= here;
+    if (epoch_ >= last) break;
+    ++epoch_;
+    cursor_ = 0;
+    const int64_t each = in_epoch(epoch_, 0);
+    if (epoch_ < plan_until_) continue;
+    if (each == 0) {  // so are all that follow
+      if (context_.epochs >= 0) epoch_ = last;
+      break;
+    }
+    const int64_t whole = std::min((left - 1) / each, last - epoch_);
+    epoch_ += whole;
+    left -= whole * each;
+  }
+  if (context_.epochs >= 0) cursor_ = RowsOfEpoch(epoch_);
+  return batches - left;
 }
 
 ReaderStats Reader::stats() const {
@@ -280,7 +353,7 @@ arrow::Result<BatchPtr> Reader::Next() {
   if (!ready) {
     if (context_.epochs > 0) {
       epoch_ = context_.epochs - 1;
-      cursor_ = context_.shard_rows;
+      cursor_ = RowsOfEpoch(epoch_);
     }
     return nullptr;
   }
@@ -312,8 +385,14 @@ std::shared_ptr<Pipeline> Reader::MakePipeline(JoinKind kind) {
     leases = made.get();
     units = std::move(made);
   } else {
-    units =
-        std::make_unique<PlannedUnits>(plan::Schedule(MakeScheduleSpec(), shard_, epoch_, cursor_));
+    const plan::ScheduleSpec schedule = MakeScheduleSpec();
+    std::optional<plan::RemainderSchedule> remainder;
+    if (epoch_ < plan_until_) {
+      remainder.emplace(schedule, rows_, ShardOf(spec_), remaining_, plan_until_, epoch_, cursor_);
+    }
+    units = std::make_unique<PlannedUnits>(
+        std::move(remainder), plan::Schedule(schedule, shard_, std::max(epoch_, plan_until_),
+                                             epoch_ < plan_until_ ? 0 : cursor_));
   }
   auto fetcher = std::make_unique<Fetcher>(
       connect_, std::move(source_), feed_, layouts_, rows_, std::move(units),

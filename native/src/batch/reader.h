@@ -57,6 +57,9 @@ class FB_EXPORT Reader {
   arrow::Status Seek(const proto::Position& position);
   // nullptr at the end of the last epoch. Errors come after every complete batch before them.
   arrow::Result<BatchPtr> Next();
+  // Leaves out up to `batches` batches and says how many that were: fewer at the end only. Before
+  // the first Next() that is arithmetic, except under DYNAMIC.
+  arrow::Result<int64_t> Skip(int64_t batches);
   // Waits until Next() would not block, at most `timeout`; false when it still would.
   bool WaitFor(std::chrono::milliseconds timeout);
   // Of the row behind the batch that Next() returned last.
@@ -81,6 +84,8 @@ class FB_EXPORT Reader {
   LeaseSettings MakeLeaseSettings() const;
   int64_t BatchesAtOnce() const;
   int64_t RowBytes() const;
+  int64_t RowsOfEpoch(int64_t epoch) const;
+  int64_t SkipUnread(int64_t batches);
 
   // Under DYNAMIC; see reader_leased.cc.
   arrow::Status SeekLeased(const proto::Position& position);
@@ -108,6 +113,8 @@ class FB_EXPORT Reader {
   mutable std::mutex mutex_;
   int64_t epoch_ = 0;  // of position()
   int64_t cursor_ = 0;
+  int64_t plan_until_ = 0;                    // epochs before this one are read by remaining_
+  std::vector<proto::OrderRange> remaining_;  // of plans with other shards
   bool started_ = false;
   bool cancelled_ = false;
   std::shared_ptr<Pipeline> pipeline_;

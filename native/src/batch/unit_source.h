@@ -6,6 +6,7 @@
 
 #include <arrow/result.h>
 
+#include "plan/remainder.h"
 #include "plan/schedule.h"
 
 namespace flightbridge::batch {
@@ -19,13 +20,23 @@ class UnitSource {
   virtual void Cancel() = 0;
 };
 
+// What is left of epochs that were begun with other shards, if anything, then `schedule`.
 class PlannedUnits : public UnitSource {
  public:
-  explicit PlannedUnits(plan::Schedule schedule) : schedule_(std::move(schedule)) {}
-  arrow::Result<std::optional<plan::Unit>> Next() override { return schedule_.Next(); }
+  PlannedUnits(std::optional<plan::RemainderSchedule> remainder, plan::Schedule schedule)
+      : remainder_(std::move(remainder)), schedule_(std::move(schedule)) {}
+  arrow::Result<std::optional<plan::Unit>> Next() override {
+    if (remainder_) {
+      if (auto unit = remainder_->Next()) return unit;
+    }
+    auto unit = schedule_.Next();
+    if (unit && remainder_) unit->group += remainder_->groups();
+    return unit;
+  }
   void Cancel() override {}
 
  private:
+  std::optional<plan::RemainderSchedule> remainder_;
   plan::Schedule schedule_;
 };
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "flightbridge/error.h"
+#include "plan/remainder.h"
 
 namespace flightbridge::plan {
 namespace {
@@ -36,12 +37,13 @@ proto::Position MakePosition(const PositionContext& context, int64_t epoch, int6
   position.cursor = cursor;
   position.policy = context.policy;
   position.uneven = context.uneven;
+  if (context.policy != ShardPolicy::kDynamic) position.shard_rows = context.shard_rows;
   return position;
 }
 
 arrow::Status VerifyPosition(const proto::Position& position, const PositionContext& context) {
   const OrderSpec& order = context.order;
-  if (position.format != kPositionFormat && position.format != 1) {
+  if (position.format < 1 || position.format > kPositionFormat) {
     return Differs("format", position.format, kPositionFormat,
                    "it was saved by another version of flightbridge; restore it with that version");
   }
@@ -74,7 +76,8 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
   }
   if (position.num_shards != order.num_shards) {
     return Differs("num_shards", position.num_shards, order.num_shards,
-                   "read with the shard count that the position was saved with");
+                   "read with the shard count that the position was saved with, or give the "
+                   "positions of all shards to flightbridge.reshard");
   }
   if (position.shard != order.shard) {
     return Differs("shard", position.shard, order.shard,
@@ -93,9 +96,11 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
                  ", this reader has epochs=", context.epochs,
                  ": give at least epochs=", position.epoch + 1, " to continue from it");
   }
-  if (position.cursor < 0 || position.cursor > context.shard_rows) {
+  const bool resharded = position.epoch < position.plan_until;
+  const int64_t rows = resharded ? RemainingRows(position, position.epoch) : context.shard_rows;
+  if (position.cursor < 0 || position.cursor > rows) {
     return Error(Code::kPositionMismatch, "position has cursor=", position.cursor,
-                 ", this reader's shard has ", context.shard_rows,
+                 ", this reader's shard has ", rows,
                  " rows: the position is damaged; start from the beginning");
   }
   return arrow::Status::OK();

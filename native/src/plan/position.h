@@ -13,8 +13,9 @@
 
 namespace flightbridge::plan {
 
-// Format 1 had no policy: its positions are of STATIC shards, joined.
-inline constexpr uint32_t kPositionFormat = 2;
+// Format 1 had no policy: its positions are of STATIC shards, joined. Format 2 had no shard_rows
+// and nothing of a plan with other shards.
+inline constexpr uint32_t kPositionFormat = 3;
 
 // What a position is checked against.
 struct PositionContext {

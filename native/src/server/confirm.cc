@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "feed/span.h"
 #include "flightbridge/error.h"
 #include "plan/order.h"
 #include "plan/position.h"
+#include "plan/remainder.h"
 #include "plan/rows.h"
 #include "plan/shard.h"
 #include "plan/splits.h"
@@ -28,6 +30,65 @@ arrow::Status Damaged(const proto::Position& position, const char* field, int64_
                "=", value, ", which no reader of it has: it is damaged; confirm another");
 }
 
+// What `shard`, number order.shard of order.num_shards, has handed out of an epoch. Only whole
+// windows count where it shuffles.
+class Handed {
+ public:
+  Handed(const plan::ShardRows& shard, const plan::OrderSpec& order, int64_t epoch)
+      : shard_(shard) {
+    if (order.shuffled()) shuffled_.emplace(order, Interval{0, shard.rows()}, epoch);
+  }
+
+  // [begin, end) of its order.
+  void Append(int64_t begin, int64_t end, std::vector<Interval>* done) const {
+    if (!shuffled_) return shard_.AppendGlobal({begin, end}, done);
+    for (int64_t w = 0; w < shuffled_->num_windows() && shuffled_->WindowStart(w + 1) <= end; ++w) {
+      if (shuffled_->WindowStart(w) < begin) continue;
+      for (const Interval& part : shuffled_->WindowIntervals(w)) shard_.AppendGlobal(part, done);
+    }
+  }
+
+ private:
+  const plan::ShardRows& shard_;
+  std::optional<plan::ShuffledEpoch> shuffled_;
+};
+
+plan::OrderSpec OrderOf(const proto::Position& position, int64_t shard, int64_t num_shards) {
+  return {.shard = shard,
+          .num_shards = num_shards,
+          .window = position.shuffle_window,
+          .seed = position.seed};
+}
+
+// Of an epoch that was begun with other shards. A window that two readers share is never done,
+// since neither knows how far the other is.
+arrow::Status RemainderDone(const proto::Position& position, const Rows& rows,
+                            std::vector<Interval>* done) {
+  ARROW_RETURN_NOT_OK(plan::CheckRanges(position, rows));
+  if (position.cursor < 0 || position.cursor > plan::RemainingRows(position, position.epoch)) {
+    return Damaged(position, "cursor", position.cursor);
+  }
+  const plan::ShardSpec like{.policy = position.policy, .uneven = position.uneven};
+  const auto ranges = plan::CutRanges(position.remaining, position.epoch, 0, position.cursor);
+  for (size_t i = 0; i < ranges.size();) {
+    const proto::OrderRange& first = ranges[i];
+    if (first.num_shards > kMostPartShards) {
+      return Damaged(position, "num_shards", first.num_shards);
+    }
+    const plan::ShardRows shard = plan::ShardOfRange(first, rows, like);
+    const Handed handed(shard, OrderOf(position, first.shard, first.num_shards), first.epoch);
+    for (; i < ranges.size() && ranges[i].shard == first.shard; ++i) {
+      if (ranges[i].end > shard.rows()) return Damaged(position, "end", ranges[i].end);
+      handed.Append(ranges[i].begin, ranges[i].end, done);
+    }
+    // Each shard once: what a position costs is one pass over the feed.
+    if (i < ranges.size() && ranges[i].shard < first.shard) {
+      return Damaged(position, "shard", ranges[i].shard);
+    }
+  }
+  return {};
+}
+
 // Of a shard that is read to `cursor` in the last epoch, or beyond that epoch: all of it.
 arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool beyond,
                         std::vector<Interval>* done, std::vector<Interval>* places) {
@@ -40,6 +101,13 @@ arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool 
     return Damaged(position, "num_shards", position.num_shards);
   }
   if (position.policy == plan::ShardPolicy::kOff && position.num_shards > 1) return {};
+  if (position.shuffle_window < plan::kWholeShard) {
+    return Damaged(position, "shuffle_window", position.shuffle_window);
+  }
+  if (position.epoch < position.plan_until) {
+    if (beyond || position.uneven == plan::UnevenShards::kPad) return {};
+    return RemainderDone(position, rows, done);
+  }
   const plan::ShardRows shard(
       rows, {position.policy, position.uneven, position.shard, position.num_shards});
   const int64_t cursor = beyond ? shard.rows() : position.cursor;
@@ -58,18 +126,9 @@ arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool 
     shard.AppendGlobal({0, shard.own_rows()}, done);
   } else if (padded || position.shuffle_window == plan::kWholeShard) {
     return {};
-  } else if (position.shuffle_window == 0) {
-    shard.AppendGlobal({0, cursor}, done);
   } else {
-    const plan::OrderSpec order{.shard = position.shard,
-                                .num_shards = position.num_shards,
-                                .window = position.shuffle_window,
-                                .seed = position.seed};
-    if (order.window < plan::kWholeShard) return Damaged(position, "shuffle_window", order.window);
-    const plan::ShuffledEpoch epoch(order, {0, shard.rows()}, position.epoch);
-    for (int64_t w = 0; w < epoch.num_windows() && epoch.WindowStart(w + 1) <= cursor; ++w) {
-      for (const Interval& part : epoch.WindowIntervals(w)) shard.AppendGlobal(part, done);
-    }
+    Handed(shard, OrderOf(position, position.shard, position.num_shards), position.epoch)
+        .Append(0, cursor, done);
   }
   return {};
 }
