@@ -33,12 +33,21 @@ from flightbridge import column_tree
 from flightbridge._native import _batches
 from flightbridge.column_options import Fill
 from flightbridge.errors import InvalidArgumentError
-from flightbridge.reader_spec import make_spec
+from flightbridge.reader_spec import POLICIES, UNEVEN, make_spec
+from flightbridge.resharding import parse_position
 
 if TYPE_CHECKING:
     from flightbridge.v1 import commands_pb2
 
-__all__ = ["BatchReader", "BytesArray", "Ragged", "Sparse", "read", "slab_stats"]
+__all__ = [
+    "BatchReader",
+    "BytesArray",
+    "Ragged",
+    "Sparse",
+    "from_position",
+    "read",
+    "slab_stats",
+]
 
 Array = npt.NDArray[Any]
 
@@ -294,6 +303,43 @@ def open_reader(spec: commands_pb2.ReaderSpec, position: bytes | None = None) ->
     if position is not None:
         reader._reader.seek(position)
     return reader
+
+
+def from_position(uri: str, position: bytes, *, batch_size: int, **settings: Any) -> BatchReader:
+    """Opens a reader that continues at the exact next row, as :func:`read` with ``position=``.
+
+    Feed, shard, policy, uneven, shuffle and seed are those of the position, so that nothing has to be
+    said twice.
+
+    Args:
+        uri: The server.
+        position: What :meth:`BatchReader.position` or :func:`flightbridge.reshard` returned.
+        batch_size: Rows of a batch; may be another than before.
+        settings: Other settings of :func:`read`; ``epochs`` where there is more than one, and for
+            ``policy="dynamic"`` the ``group``.
+
+    Raises:
+        InvalidArgumentError: It is no position, or ``settings`` has what the position says.
+        PositionMismatchError: The feed was written again since.
+    """
+    saved = parse_position(position)
+    known: dict[str, Any] = {
+        "policy": next(name for name, number in POLICIES.items() if number == saved.policy),
+        "uneven": next((name for name, number in UNEVEN.items() if number == saved.uneven), None),
+        "shuffle": "full" if saved.shuffle_window < 0 else saved.shuffle_window,
+        "seed": saved.seed,
+        "shard": (saved.shard, saved.num_shards),
+    }
+    if known["policy"] == "dynamic":
+        known["split_rows"] = saved.split_rows
+        known["shard"] = known["uneven"] = None
+    for name in ("feed", *known):
+        if name in settings:
+            raise InvalidArgumentError(
+                f"{name}={settings[name]!r} is what the position says already: leave it out, or "
+                "use read(position=...)"
+            )
+    return read(uri, saved.feed, batch_size=batch_size, position=position, **known, **settings)
 
 
 class BatchReader(Iterator[Element]):

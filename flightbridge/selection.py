@@ -9,7 +9,10 @@ from flightbridge.errors import InvalidArgumentError
 
 
 def structure(
-    names: list[str], columns: str | Iterable[str] | None, label: str | Iterable[str] | None
+    names: list[str],
+    columns: str | Iterable[str] | None,
+    label: str | Iterable[str] | None,
+    weight: str | None = None,
 ) -> Any:
     """An element with column names in place of tensors.
 
@@ -17,18 +20,30 @@ def structure(
         names: All columns of the feed.
         columns: None for all, a list for a dict of these, one name for the bare tensor.
         label: None, one name for a bare label, or a list for a dict of labels.
+        weight: None, or the name of the column of sample weights.
 
     Returns:
-        The features (a dict, or a name), or a pair of features and label. A label is never
-        among the features.
+        The features (a dict, or a name), a pair of features and label, or a triple of features,
+        label and weight. A label or weight is never among the features.
 
     Raises:
         InvalidArgumentError: Nothing is left for the features, or an argument is no name.
     """
     if label is None:
+        if weight is not None:
+            raise InvalidArgumentError(
+                f"weight={weight!r} without label: an element is (features, label, weight); name "
+                "the label too"
+            )
         return _named("columns", names if columns is None else columns)
     labels = _named("label", label)
     taken = set(labels) if isinstance(labels, dict) else {labels}
+    if weight is not None:
+        if not isinstance(weight, str):
+            raise InvalidArgumentError(f"weight={weight!r} is not a column: give one name")
+        if weight in taken:
+            raise InvalidArgumentError(f"weight={weight!r} is the label too: name another column")
+        taken.add(weight)
     if isinstance(columns, str):
         features: Any = columns
         empty = columns in taken
@@ -40,7 +55,7 @@ def structure(
         raise InvalidArgumentError(
             f"label={label!r} leaves no column for the features: name others in columns"
         )
-    return features, labels
+    return (features, labels) if weight is None else (features, labels, weight)
 
 
 def _named(setting: str, value: str | Iterable[str]) -> str | dict[str, str]:

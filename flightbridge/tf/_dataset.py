@@ -33,6 +33,7 @@ def dataset(
     batch_size: int,
     columns: str | Iterable[str] | None = None,
     label: str | Iterable[str] | None = None,
+    weight: str | None = None,
     shuffle: bool | int | str | None = None,
     seed: int | None = None,
     epochs: int | None = 1,
@@ -62,6 +63,7 @@ def dataset(
     vectors: Mapping[str, int] | None = None,
     sparse: Iterable[str] = (),
     codes: Iterable[str] = (),
+    position: bytes | None = None,
 ) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` of batches of a committed feed.
 
@@ -82,6 +84,8 @@ def dataset(
             tensor alone.
         label: Makes elements ``(features, label)``. One name: the label is a tensor. A list: a
             dict. Label columns are not among the features.
+        weight: Makes elements ``(features, label, weight)``: the column of sample weights, which is
+            not among the features. Keras' ``fit`` and ``evaluate`` weigh the loss with it.
         shuffle: None: the feed's order. True: a new order of all rows in every epoch. An int: rows
             are drawn from a window of that many.
         seed: Of the shuffle, 0 to 2**64 - 1. None is 0: the order is the same in every run,
@@ -138,22 +142,28 @@ def dataset(
         vectors: Column to size of its MLlib vectors, where the feed does not say.
         sparse: Columns of MLlib vectors that become ``tf.SparseTensor``.
         codes: Dictionary columns to be read as codes. All batches must have one dictionary.
+        position: Where the first iterator begins: from ``BatchReader.position()``,
+            :func:`flightbridge.tf.saved_positions` or :func:`flightbridge.reshard`. Iterators after
+            it go on as they would have after the one that was saved.
 
     Returns:
         A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
         batch has it (``drop_remainder``, or the rows divide evenly), else None. Its
-        ``cardinality()`` is known, unless ``policy`` is ``"dynamic"``. Dtypes are those of
+        ``cardinality()`` is known, unless ``policy`` is ``"dynamic"`` or ``position`` is given,
+        whose first iterator has fewer elements than later ones. Dtypes are those of
         the table in docs/tensorflow.md: integers, floats, bool and strings as they are, dates
         int32, times and timestamps int64, lists ``tf.RaggedTensor``, fixed-size lists 2-D, structs
         and maps dicts.
 
-        Under ``tf.distribute``: with ``shard``, auto-sharding is off. Without, TensorFlow gives
-        each worker every n-th batch, and all workers read all rows; prefer ``shard``.
+        Under ``tf.distribute``: with ``shard`` or ``policy``, auto-sharding is off. Without, it is
+        by data: TensorFlow gives each worker every n-th batch, and all workers read all rows;
+        prefer ``shard``, or :func:`flightbridge.tf.dataset_fn`.
 
     Raises:
         InvalidArgumentError: An argument has a wrong type or is out of range.
         FeedNotFoundError: No such feed or column; for a column, those of the feed are listed.
         UnsupportedTypeError: A column has no tensor type; the message says what to cast it to.
+        PositionMismatchError: ``position`` is of another feed, schema, shard, seed or window.
         ServerUnavailableError: No server answers at ``uri``.
         VersionMismatchError: The op does not fit the installed TensorFlow and cannot be rebuilt.
 
@@ -224,13 +234,18 @@ def dataset(
         info = client.feed(feed)
         schema = client.schema(feed)
     spec.fingerprint = info.fingerprint
-    structure = selection.structure(list(schema.names), columns, label)
+    structure = selection.structure(list(schema.names), columns, label, weight)
     spec.columns.extend(_flat_names(structure))
     read = _elements.columns_of(schema, spec)
     stats = _shard_stats(spec, info)
     batch, cardinality = _batches(spec, stats)
     goes_on = reshuffle_each_iteration and (spec.shuffle_window or spec.policy == DYNAMIC)
     epochs_per_pass = spec.epochs if goes_on and spec.epochs > 0 else 0
+    first_pass = 0
+    if position is not None:
+        first_pass = _first_pass(spec, position, epochs_per_pass)
+        batch = batch if spec.drop_remainder else None
+        cardinality = INFINITE if cardinality == INFINITE else UNKNOWN
     try:
         from flightbridge.tf import _source
 
@@ -242,6 +257,8 @@ def dataset(
             cardinality=cardinality,
             epochs_per_pass=epochs_per_pass,
             already_sharded=shard is not None or policy is not None,
+            start=position or b"",
+            first_pass=first_pass,
         )
         made.shard_stats = stats
         return made
@@ -263,9 +280,28 @@ def dataset(
         batch=batch,
         cardinality=cardinality,
         epochs_per_pass=epochs_per_pass,
+        start=position or b"",
+        first_pass=first_pass,
     )
     made.shard_stats = stats
     return made
+
+
+def _first_pass(spec: commands_pb2.ReaderSpec, position: bytes, epochs_per_pass: int) -> int:
+    """The pass that ``position`` is in; refuses one that a reader of ``spec`` would refuse."""
+    from flightbridge._native import _batches as native
+    from flightbridge.resharding import parse_position
+
+    begun = parse_position(position).epoch // epochs_per_pass if epochs_per_pass else 0
+    trial = type(spec)()
+    trial.CopyFrom(spec)
+    trial.first_epoch = begun * epochs_per_pass
+    reader = native.Reader(trial.SerializeToString())
+    try:
+        reader.seek(position)
+    finally:
+        reader.close()
+    return int(begun)
 
 
 def _shard(shard: Any) -> Any:

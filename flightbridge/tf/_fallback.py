@@ -23,6 +23,8 @@ def make(
     batch: int | None,
     cardinality: int,
     epochs_per_pass: int,
+    start: bytes,
+    first_pass: int,
 ) -> tf.data.Dataset:
     """The same elements as the op's, many times slower; its iterators cannot be saved.
 
@@ -31,7 +33,7 @@ def make(
     import tensorflow as tf
 
     tree = column_tree.tree_of(columns)
-    passes = itertools.count()
+    passes = itertools.count(first_pass)
 
     def generate() -> Iterator[Any]:
         from flightbridge import batches
@@ -39,8 +41,11 @@ def make(
 
         mine = type(spec)()
         mine.CopyFrom(spec)
-        mine.first_epoch = next(passes) * epochs_per_pass
+        number = next(passes)
+        mine.first_epoch = number * epochs_per_pass
         with batches.BatchReader(_batches.Reader(mine.SerializeToString())) as reader:
+            if start and number == first_pass:
+                reader._reader.seek(start)
             while (values := reader.next_leaves()) is not None:
                 tensors = {name: tuple(map(_tensor, pair)) for name, pair in values.items()}
                 yield _element(structure, tree, tensors)

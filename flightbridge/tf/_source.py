@@ -23,6 +23,8 @@ class FlightBridgeDataset(tf.data.Dataset):  # type: ignore[misc]
         *,
         cardinality: int,
         epochs_per_pass: int,
+        start: bytes,
+        first_pass: int,
     ) -> None:
         """Args.
 
@@ -32,6 +34,8 @@ class FlightBridgeDataset(tf.data.Dataset):  # type: ignore[misc]
         cardinality: Elements of a pass, or ``tf.data.INFINITE_CARDINALITY``.
         epochs_per_pass: By how many epochs each further iterator starts later; 0 where all
             iterators read the same.
+        start: An encoded ``flightbridge.v1.Position`` at which the first iterator begins, or empty.
+        first_pass: Number of the pass that the first iterator makes.
         """
         self._element_spec = element_spec
         flat = tf.nest.flatten(element_spec)
@@ -44,6 +48,8 @@ class FlightBridgeDataset(tf.data.Dataset):  # type: ignore[misc]
                 output_types=[spec.dtype for spec in flat],
                 output_shapes=[spec.shape for spec in flat],
                 layout=[column.layout for column in columns],
+                start=start,
+                first_pass=first_pass,
             )
         )
 
@@ -65,6 +71,8 @@ def make(
     cardinality: int,
     epochs_per_pass: int,
     already_sharded: bool,
+    start: bytes,
+    first_pass: int,
 ) -> tf.data.Dataset:
     """The dataset of this structure, in which ``structure`` has a name in place of each tensor.
 
@@ -84,15 +92,19 @@ def make(
         columns,
         cardinality=cardinality,
         epochs_per_pass=epochs_per_pass,
+        start=start,
+        first_pass=first_pass,
     )
     if any(column.components > 1 for column in columns):
         dataset = dataset.map(_joiner(structure, tree, columns, batch))
-    if already_sharded:
-        # tf.distribute would take another n-th of what is an n-th already.
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        dataset = dataset.with_options(options)
-    return dataset
+    # tf.distribute would take another n-th of what is an n-th already; and there are no files to
+    # share out, which it would look for first.
+    policies = tf.data.experimental.AutoShardPolicy
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        policies.OFF if already_sharded else policies.DATA
+    )
+    return dataset.with_options(options)
 
 
 def _joiner(structure: Any, tree: dict[str, Any], columns: list[Column], batch: int | None) -> Any:

@@ -214,7 +214,6 @@ GOOD = Read([(0, 100)], window=10, seed=3)
         ({"shuffle_window": 11}, "differ in shuffle_window: 10 and 11"),
         ({"policy": POLICIES["static_partition"]}, "differ in policy"),
         ({"uneven": UNEVEN["pad"]}, "differ in uneven"),
-        ({"num_shards": 3}, "differ in num_shards: 2 and 3"),
         ({"format": 2}, "differ in format"),
     ],
 )
@@ -223,6 +222,11 @@ def test_positions_of_different_reads_are_refused_by_name(changed, words):
         flightbridge.reshard(
             [GOOD.position(0, 2, 0, 5), GOOD.position(1, 2, 0, 5, **changed)], 3
         )
+
+
+def test_positions_of_other_shard_counts_are_refused_by_name():
+    with pytest.raises(errors.PositionMismatchError, match="differ in num_shards: 2 and 3"):
+        flightbridge.reshard([GOOD.position(0, 2, 0, 5), GOOD.position(1, 3, 0, 5)], 3)
 
 
 def positions_of(count, **changed):

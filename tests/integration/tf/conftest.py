@@ -50,13 +50,14 @@ def types_table():
 
 @pytest.fixture(scope="session")
 def bridge(types_table):
-    """A server with the feeds `types` (three partitions), `plain` and `regression`."""
+    """A server with the feeds `types` (three partitions), `plain`, `regression` and `weighted`."""
     with flightbridge.Server() as server:
         with server.client() as client:
             client.write("types", types_table, partition_rows=400)
             client.write("plain", types_table.select(["id", "float32"]), partition_rows=300)
             client.write("empty", types_table.select(["id"]).slice(0, 0))
             client.write("regression", regression_table())
+            client.write("weighted", weighted_table())
         yield server
 
 
@@ -66,3 +67,12 @@ def regression_table(rows: int = 4_096) -> pa.Table:
     x = rng.normal(size=(rows, 4)).astype(np.float32)
     y = x @ np.array([1.0, -2.0, 3.0, 0.5], np.float32) + 0.25
     return pa.table({**{f"x{i}": x[:, i] for i in range(4)}, "y": y.astype(np.float32)})
+
+
+def weighted_table(rows: int = 2_048) -> pa.Table:
+    """As `regression`, but every other y is nonsense of weight 0."""
+    table = regression_table(rows)
+    odd = np.arange(rows) % 2 == 1
+    y = np.where(odd, 100.0, table["y"].to_numpy()).astype(np.float32)
+    table = table.set_column(table.schema.get_field_index("y"), "y", pa.array(y))
+    return table.append_column("w", pa.array((~odd).astype(np.float32)))

@@ -3,8 +3,10 @@
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import flightbridge
 import flightbridge.tf
 
 pytestmark = [pytest.mark.tf, pytest.mark.filterwarnings("default")]
@@ -20,7 +22,15 @@ BEHIND = {
     "prefetch": lambda ds: ds.prefetch(3),
     "batch": lambda ds: ds.unbatch().batch(BATCH),
     "repeat": lambda ds: ds.repeat(2),
+    "interleave": lambda ds: tf.data.Dataset.range(2).interleave(lambda _: ds, cycle_length=2),
+    "zip": lambda ds: tf.data.Dataset.zip((ds, ds)).map(lambda a, b: tf.concat([a, b], 0)),
+    "concatenate": lambda ds: ds.concatenate(ds),
+    "skip_take": lambda ds: ds.skip(1).take(4).concatenate(ds),
+    "pipeline": lambda ds: (
+        ds.map(lambda x: x + 0, num_parallel_calls=2).unbatch().batch(150).prefetch(2).repeat(2)
+    ),
 }
+SIZES = {"repeat": 12, "interleave": 12, "concatenate": 12, "skip_take": 10, "pipeline": 14}
 
 
 def make(bridge, shuffle=None, seed=5, feed="plain", behind="source", symbolic=False, **kwargs):
@@ -55,7 +65,7 @@ def test_every_break_point(bridge, tmp_path, shuffle, behind, symbolic):
         return make(bridge, SHUFFLES[shuffle], behind=behind, symbolic=symbolic)
 
     whole = take(iter(dataset()))
-    assert len(whole) == ELEMENTS * (2 if behind == "repeat" else 1)
+    assert len(whole) == SIZES.get(behind, ELEMENTS)
     assert sorted(set(itertools.chain(*whole))) == list(range(1003))
     # 0: unused. len(whole): fully used. len(whole) + 1: the end was seen.
     for break_point in range(len(whole) + 2):
@@ -96,6 +106,43 @@ def test_several_epochs_in_one_iterator(bridge, tmp_path):
         assert before + take(restore(make(bridge, shuffle=True, epochs=3), path)) == whole
 
 
+# Elements of several iterators in the order in which they come, which only without shuffle is fixed.
+PARALLEL = {
+    "interleave": lambda ds: tf.data.Dataset.range(3).interleave(
+        lambda _: ds, cycle_length=2, num_parallel_calls=2, deterministic=True
+    ),
+    "sample": lambda ds: tf.data.Dataset.sample_from_datasets([ds, ds], [0.5, 0.5], seed=3),
+    "shuffle": lambda ds: ds.shuffle(3, seed=4),
+    "flat_map": lambda ds: tf.data.Dataset.range(2).flat_map(lambda _: ds.prefetch(2)),
+}
+
+
+@pytest.mark.parametrize("behind", PARALLEL)
+def test_every_break_point_of_mixtures(bridge, tmp_path, behind):
+    def dataset():
+        return PARALLEL[behind](make(bridge))
+
+    whole = take(iter(dataset()))
+    assert sorted(set(itertools.chain(*whole))) == list(range(1003))
+    for break_point in range(len(whole) + 2):
+        iterator = iter(dataset())
+        before = take(iterator, break_point)
+        path = save(iterator, tmp_path)
+        assert before + take(restore(dataset(), path)) == whole, break_point
+
+
+def test_the_source_is_saved_without_asking_the_server(tmp_path):
+    with flightbridge.Server() as bridge:
+        with bridge.client() as client:
+            client.write("plain", pa.table({"id": np.arange(1003)}))
+        dataset = make(bridge.uri, symbolic=True)
+        iterator = iter(dataset)
+        before = take(iterator, 2)
+    path = save(iterator, tmp_path)  # the server is gone
+    assert flightbridge.tf.saved_positions(path)
+    assert before[1][0] == 200
+
+
 def test_symbolic_state_stays_small(bridge, tmp_path):
     iterator = iter(make(bridge, behind="prefetch", symbolic=True))
     take(iterator, 1)
@@ -110,6 +157,8 @@ def test_symbolic_state_stays_small(bridge, tmp_path):
         ({"feed": "types"}, "feed"),
         ({"seed": 6}, "seed"),
         ({"shard": (0, 2)}, "num_shards"),
+        ({"policy": "static_partition"}, "policy"),
+        ({"uneven": "pad"}, "uneven"),
         ({"shuffle": 128}, "shuffle_window"),
     ],
 )

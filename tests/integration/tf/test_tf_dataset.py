@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 import flightbridge
+import flightbridge.batches
 import flightbridge.tf
 from flightbridge import errors
 
@@ -266,6 +267,127 @@ def test_input_context_is_a_shard(bridge):
     assert policy == tf.data.experimental.AutoShardPolicy.OFF
 
 
+def auto_shard_policy(dataset):
+    return dataset.options().experimental_distribute.auto_shard_policy
+
+
+def test_auto_sharding_is_set_whatever_else_a_pipeline_sets(bridge):
+    policies = tf.data.experimental.AutoShardPolicy
+    for columns in ("id", ["id", "list_int"]):  # with and without a map of our own behind the op
+        whole = flightbridge.tf.dataset(bridge, "types", batch_size=10, columns=columns)
+        mine = flightbridge.tf.dataset(
+            bridge, "types", batch_size=10, columns=columns, shard=(0, 2)
+        )
+        assert auto_shard_policy(whole) == policies.DATA
+        options = tf.data.Options()
+        options.deterministic = False
+        options.threading.private_threadpool_size = 2
+        behind = mine.map(lambda x: x).prefetch(tf.data.AUTOTUNE).with_options(options)
+        assert auto_shard_policy(behind) == policies.OFF
+        assert behind.options().deterministic is False
+        assert len(list(behind)) == 51
+
+
+def test_dataset_fn_divides_the_global_batch(bridge):
+    make = flightbridge.tf.dataset_fn(bridge, "plain", global_batch_size=400, columns="id")
+    parts = []
+    for pipeline in range(2):
+        dataset = make(tf.distribute.InputContext(2, pipeline, num_replicas_in_sync=4))
+        batches = [batch.numpy() for batch in dataset]
+        assert {len(batch) for batch in batches[:-1]} == {100}
+        assert auto_shard_policy(dataset) == tf.data.experimental.AutoShardPolicy.OFF
+        parts.append(np.concatenate(batches))
+    assert list(np.concatenate(parts)) == list(range(ROWS))
+    with pytest.raises(errors.InvalidArgumentError, match="global_batch_size=400.*3 replicas"):
+        make(tf.distribute.InputContext(1, 0, num_replicas_in_sync=3))
+    for wrong in ({"batch_size": 3}, {"shard": (0, 2)}):
+        with pytest.raises(errors.InvalidArgumentError, match=next(iter(wrong))):
+            flightbridge.tf.dataset_fn(bridge, "plain", global_batch_size=4, **wrong)
+
+
+def test_skipped_rows_are_not_fetched():
+    rows = 200_000
+    with flightbridge.Server() as server:
+        with server.client() as client:
+            client.write("long", pa.table({"id": np.arange(rows)}), partition_rows=10_000)
+
+        def fetched(dataset):
+            before = server.status().bytes_got
+            return list(ids(dataset)), server.status().bytes_got - before
+
+        for shuffle in (None, 5_000):
+            dataset = flightbridge.tf.dataset(
+                server.uri,
+                "long",
+                batch_size=1_000,
+                columns="id",
+                transport="flight",
+                shuffle=shuffle,
+                reshuffle_each_iteration=False,
+                epochs=2,
+            )
+            whole, everything = fetched(dataset)
+            for count in (1, 150, 390, 399, 400, 500):
+                rest, some = fetched(dataset.skip(count))
+                assert rest == whole[count * 1_000 :], (shuffle, count)
+                if count >= 150:
+                    assert some < everything * 0.75, (shuffle, count)
+            assert list(ids(dataset.skip(390).repeat(2))) == 2 * whole[390_000:]
+            # In the middle of an iteration rows are read, and left out.
+            assert list(ids(dataset.take(3).concatenate(dataset.skip(398)))) == (
+                whole[:3_000] + whole[398_000:]
+            )
+
+
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_skip_is_as_if_read(bridge, drop_remainder):
+    for settings in ({}, {"epochs": 3}, {"shuffle": 64, "epochs": 2}, {"shard": (1, 3)}):
+        dataset = flightbridge.tf.dataset(
+            bridge,
+            "plain",
+            batch_size=90,
+            columns="id",
+            drop_remainder=drop_remainder,
+            reshuffle_each_iteration=False,
+            **settings,
+        )
+        whole = [batch.numpy().tolist() for batch in dataset]
+        for count in range(len(whole) + 2):
+            rest = [batch.numpy().tolist() for batch in dataset.skip(count)]
+            assert rest == whole[count:], (settings, count)
+
+
+def test_autotune_goes_through_the_source(bridge):
+    dataset = flightbridge.tf.dataset(bridge, "plain", batch_size=10, columns="id", epochs=20)
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    tuned = dataset.map(lambda x: x * 2, num_parallel_calls=tf.data.AUTOTUNE)
+    tuned = tuned.prefetch(tf.data.AUTOTUNE).with_options(options)
+    assert tuned.cardinality() == 20 * 101
+    assert list(ids(tuned)) == [2 * i for i in range(ROWS)] * 20
+
+
+def test_begins_at_a_position(bridge):
+    settings = {"shuffle": True, "seed": 4, "shard": (1, 2)}
+    with flightbridge.batches.read(bridge.uri, "plain", batch_size=20, **settings) as reader:
+        before = [int(i) for _ in range(3) for i in next(reader)["id"]]
+        position = reader.position()
+    fresh = flightbridge.tf.dataset(bridge, "plain", batch_size=20, columns="id", **settings)
+    first, second = list(ids(fresh)), list(ids(fresh))
+    resumed = flightbridge.tf.dataset(
+        bridge, "plain", batch_size=20, columns="id", position=position, **settings
+    )
+    assert resumed.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    assert before + list(ids(resumed)) == first
+    assert list(ids(resumed)) == second, "the iterator after it reads the next epoch"
+    with pytest.raises(errors.PositionMismatchError, match="seed=4"):
+        flightbridge.tf.dataset(
+            bridge, "plain", batch_size=20, position=position, **settings | {"seed": 5}
+        )
+    with pytest.raises(errors.InvalidArgumentError, match="damaged"):
+        flightbridge.tf.dataset(bridge, "plain", batch_size=20, position=b"x", **settings)
+
+
 def test_distributed(bridge):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     for shard, rows in ((None, ROWS), ((0, 2), ROWS // 2)):
@@ -293,6 +415,10 @@ def test_gradients_and_in_place_ops_leave_slabs_alone(bridge):
         ({"columns": ["id", "id"]}, errors.InvalidArgumentError, ["'id' twice"]),
         ({"columns": 7}, errors.InvalidArgumentError, ["columns=7"]),
         ({"columns": "id", "label": "id"}, errors.InvalidArgumentError, ["label='id'"]),
+        ({"weight": "id"}, errors.InvalidArgumentError, ["weight='id' without label"]),
+        ({"label": "id", "weight": "id"}, errors.InvalidArgumentError, ["weight='id'", "label"]),
+        ({"label": "id", "weight": ["id"]}, errors.InvalidArgumentError, ["weight=['id']"]),
+        ({"label": "id", "weight": "nope"}, errors.FeedNotFoundError, ["'nope'"]),
         ({"label": "nope"}, errors.FeedNotFoundError, ["'nope'"]),
         ({"feed": "missing"}, errors.FeedNotFoundError, ["missing"]),
         ({"shard": (3, 3)}, errors.InvalidArgumentError, ["index 3"]),
