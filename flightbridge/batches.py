@@ -308,8 +308,8 @@ def open_reader(spec: commands_pb2.ReaderSpec, position: bytes | None = None) ->
 def from_position(uri: str, position: bytes, *, batch_size: int, **settings: Any) -> BatchReader:
     """Opens a reader that continues at the exact next row, as :func:`read` with ``position=``.
 
-    Feed, shard, policy, uneven, shuffle and seed are those of the position, so that nothing has to be
-    said twice.
+    Feed, shard, policy, uneven, shuffle and seed are those of the position, so that nothing has to
+    be said twice.
 
     Args:
         uri: The server.

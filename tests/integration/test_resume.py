@@ -1,4 +1,4 @@
-"""Readers that go on from positions: at the exact next row, with other settings refused, re-sharded."""
+"""Readers that go on from positions: at the exact next row, as more or fewer, or not at all."""
 
 import itertools
 import random

@@ -219,9 +219,7 @@ GOOD = Read([(0, 100)], window=10, seed=3)
 )
 def test_positions_of_different_reads_are_refused_by_name(changed, words):
     with pytest.raises(errors.PositionMismatchError, match=words):
-        flightbridge.reshard(
-            [GOOD.position(0, 2, 0, 5), GOOD.position(1, 2, 0, 5, **changed)], 3
-        )
+        flightbridge.reshard([GOOD.position(0, 2, 0, 5), GOOD.position(1, 2, 0, 5, **changed)], 3)
 
 
 def test_positions_of_other_shard_counts_are_refused_by_name():

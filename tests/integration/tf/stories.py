@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 from typing import Any
 
 PRELUDE = """
@@ -26,8 +28,12 @@ class Story:
 
     def __init__(self, story: str, timeout_s: float = 300.0, **environment: str) -> None:
         self._timeout_s = timeout_s
+        # A file, since tf.function reads the source of what it traces.
+        self._directory = tempfile.TemporaryDirectory(prefix="fb-story-")
+        script = Path(self._directory.name) / "story.py"
+        script.write_text(PRELUDE + textwrap.dedent(story))
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-c", PRELUDE + textwrap.dedent(story)],
+            [sys.executable, "-u", str(script)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -56,6 +62,9 @@ class Story:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._directory.cleanup()
 
 
 def run(*stories: Story) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_several_epochs_in_one_iterator(bridge, tmp_path):
         assert before + take(restore(make(bridge, shuffle=True, epochs=3), path)) == whole
 
 
-# Elements of several iterators in the order in which they come, which only without shuffle is fixed.
+# Elements of several iterators as they come: in a fixed order only without shuffle.
 PARALLEL = {
     "interleave": lambda ds: tf.data.Dataset.range(3).interleave(
         lambda _: ds, cycle_length=2, num_parallel_calls=2, deterministic=True

@@ -298,7 +298,7 @@ def test_dataset_fn_divides_the_global_batch(bridge):
         assert auto_shard_policy(dataset) == tf.data.experimental.AutoShardPolicy.OFF
         parts.append(np.concatenate(batches))
     assert list(np.concatenate(parts)) == list(range(ROWS))
-    with pytest.raises(errors.InvalidArgumentError, match="global_batch_size=400.*3 replicas"):
+    with pytest.raises(errors.InvalidArgumentError, match=r"global_batch_size=400.*3 replicas"):
         make(tf.distribute.InputContext(1, 0, num_replicas_in_sync=3))
     for wrong in ({"batch_size": 3}, {"shard": (0, 2)}):
         with pytest.raises(errors.InvalidArgumentError, match=next(iter(wrong))):

@@ -95,7 +95,7 @@ def test_multi_worker_mirrored(bridge, uneven):
 
         mine, together = [], []
         for ids in data:
-            mine.append(ids.numpy().tolist())
+            mine.append(strategy.experimental_local_results(ids)[0].numpy().tolist())
             together.append(int(strategy.reduce("SUM", step(ids), axis=None)))
         tell(mine=mine, together=together)
     """)
@@ -146,7 +146,7 @@ def test_a_whole_dataset_is_shared_out_by_batches(bridge):
         data = flightbridge.tf.dataset("{bridge.uri}", "plain", batch_size=100, columns="id")
         mine = []
         for ids in strategy.experimental_distribute_dataset(data):
-            mine += ids.numpy().tolist()
+            mine += strategy.experimental_local_results(ids)[0].numpy().tolist()
         tell(mine=mine)
     """)
     assert sorted(told[0]["mine"] + told[1]["mine"]) == list(range(ROWS))
@@ -237,7 +237,7 @@ tell(registered=[i for batch in service.from_dataset_id(
     service.ShardingPolicy.OFF, dispatcher.target, number, data.element_spec)
     for i in batch.numpy().tolist()])
 two = worker()
-tell(off=read(make()), leased=read(make(policy="dynamic", group="service", split_rows=60)))
+tell(off=read(make()))
 try:
     tell(dynamic=read(make(), service.ShardingPolicy.DYNAMIC))
 except tf.errors.OpError as error:
@@ -247,14 +247,13 @@ except tf.errors.OpError as error:
     )
     assert told["alone"] == list(range(ROWS // 2, ROWS))
     assert told["behind"] == told["registered"] == list(range(ROWS))
-    # Every worker runs the whole dataset; with a group they share it.
+    # Every worker runs the whole dataset.
     assert sorted(told["off"]) == sorted([*range(ROWS), *range(ROWS)])
-    assert sorted(told["leased"]) == list(range(ROWS))
     assert isinstance(told["dynamic"], str), told["dynamic"]
 
 
-def test_data_service_worker_of_another_process(bridge):
-    with_op = Story("""
+def test_data_service_workers_that_lease_share_the_rows(bridge):
+    host = Story("""
         flightbridge.tf.load_op()
         dispatcher = tf.data.experimental.service.DispatchServer()
         worker = tf.data.experimental.service.WorkerServer(
@@ -263,16 +262,30 @@ def test_data_service_worker_of_another_process(bridge):
         print("AT " + dispatcher.target, flush=True)
         worker.join()
     """)
+    other = None
     try:
-        target = with_op.first_line("AT ")
+        target = host.first_line("AT ")
+        other = Story(f"""
+            flightbridge.tf.load_op()
+            worker = tf.data.experimental.service.WorkerServer(
+                tf.data.experimental.service.WorkerConfig(
+                    dispatcher_address="{target}".split("://")[1]))
+            print("READY", flush=True)
+            worker.join()
+        """)
+        other.first_line("READY")
         (told,) = run(
             Story(f"""
-            data = flightbridge.tf.dataset("{bridge.uri}", "plain", batch_size=50, columns="id")
+            data = flightbridge.tf.dataset(
+                "{bridge.uri}", "plain", batch_size=50, columns="id",
+                policy="dynamic", group="service", split_rows=60)
             data = data.apply(tf.data.experimental.service.distribute(
                 tf.data.experimental.service.ShardingPolicy.OFF, "{target}"))
             tell(ids=[i for batch in data for i in batch.numpy().tolist()])
             """)
         )
     finally:
-        with_op.kill()
-    assert told["ids"] == list(range(ROWS))
+        host.kill()
+        if other is not None:
+            other.kill()
+    assert sorted(told["ids"]) == list(range(ROWS))
