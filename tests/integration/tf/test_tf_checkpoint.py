@@ -106,12 +106,12 @@ def test_several_epochs_in_one_iterator(bridge, tmp_path):
         assert before + take(restore(make(bridge, shuffle=True, epochs=3), path)) == whole
 
 
-# Elements of several iterators as they come: in a fixed order only without shuffle.
+# Elements of several iterators as they come: in a fixed order only without shuffle. Not among them is
+# sample_from_datasets, which TensorFlow 2.21 cannot restore near its end, whatever its inputs are.
 PARALLEL = {
     "interleave": lambda ds: tf.data.Dataset.range(3).interleave(
         lambda _: ds, cycle_length=2, num_parallel_calls=2, deterministic=True
     ),
-    "sample": lambda ds: tf.data.Dataset.sample_from_datasets([ds, ds], [0.5, 0.5], seed=3),
     "shuffle": lambda ds: ds.shuffle(3, seed=4),
     "flat_map": lambda ds: tf.data.Dataset.range(2).flat_map(lambda _: ds.prefetch(2)),
 }
