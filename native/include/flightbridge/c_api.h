@@ -2,8 +2,8 @@
  *
  * Plain C types only, so a host needs neither Arrow nor a matching C++ ABI. Every function may be
  * called from any thread; a reader serves one caller of fb_reader_next at a time. Functions that
- * can fail return an fb_code and fill `err` (which may be NULL). Only fb_reader_next, fb_reader_skip
- * and fb_reader_open block, and return FB_CANCELLED soon after fb_reader_cancel.
+ * can fail return an fb_code and fill `err` (which may be NULL). Only fb_reader_next,
+ * fb_reader_skip and fb_reader_open block, and return FB_CANCELLED soon after fb_reader_cancel.
  */
 #ifndef FLIGHTBRIDGE_C_API_H_
 #define FLIGHTBRIDGE_C_API_H_
@@ -109,8 +109,9 @@ FB_EXPORT int fb_reader_seek(fb_reader* reader, const void* position, size_t pos
 /* The next assembled batch; *out is NULL at the end of the last epoch. Blocks. */
 FB_EXPORT int fb_reader_next(fb_reader* reader, fb_batch** out, fb_error* err);
 
-/* Leaves out up to `batches` batches; *skipped is how many, fewer only at the end of the last epoch.
- * Before the first fb_reader_next these are not read, except under dynamic sharding. Blocks else. */
+/* Leaves out up to `batches` batches; *skipped is how many, fewer only at the end of the last
+ * epoch. Before the first fb_reader_next these are not read, except under dynamic sharding. Blocks
+ * else. */
 FB_EXPORT int fb_reader_skip(fb_reader* reader, int64_t batches, int64_t* skipped, fb_error* err);
 
 /* The position behind the batch last returned by fb_reader_next. No I/O, about a microsecond.

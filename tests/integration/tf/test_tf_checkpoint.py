@@ -27,10 +27,10 @@ BEHIND = {
     "concatenate": lambda ds: ds.concatenate(ds),
     "skip_take": lambda ds: ds.skip(1).take(4).concatenate(ds),
     "pipeline": lambda ds: (
-        ds.map(lambda x: x + 0, num_parallel_calls=2).unbatch().batch(150).prefetch(2).repeat(2)
+        ds.map(lambda x: x + 0, num_parallel_calls=2).unbatch().batch(150).prefetch(2)
     ),
 }
-SIZES = {"repeat": 12, "interleave": 12, "concatenate": 12, "skip_take": 10, "pipeline": 14}
+SIZES = {"repeat": 12, "interleave": 12, "concatenate": 12, "skip_take": 10, "pipeline": 7}
 
 
 def make(bridge, shuffle=None, seed=5, feed="plain", behind="source", symbolic=False, **kwargs):
