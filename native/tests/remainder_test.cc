@@ -43,6 +43,11 @@ std::vector<int64_t> Rows(RemainderSchedule& schedule, int64_t epoch, int64_t cu
       rows += i.rows();
       for (int64_t row = i.begin; row < i.end; ++row) window.push_back(row);
     }
+    if (unit->full) {
+      const Picks picks = unit->full->Pick(unit->cursors);
+      for (const uint32_t place : picks.order) window.push_back(picks.rows[place]);
+      rows = unit->cursors.rows();
+    }
     EXPECT_EQ(rows, unit->rows);
     if (!unit->group_end) continue;
     EXPECT_EQ(unit->cursor, cursor + static_cast<int64_t>(out.size()));

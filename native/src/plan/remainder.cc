@@ -18,9 +18,13 @@ int64_t RowsOfEpoch(const std::vector<OrderRange>& ranges, int64_t epoch) {
   return static_cast<int64_t>(rows);
 }
 
-// Takes `rows` off the end of a unit that nothing shuffles.
+// Takes `rows` off the end of a unit whose rows are handed out as they are fetched.
 void CutPlain(Unit* unit, int64_t rows) {
   unit->rows -= rows;
+  if (unit->full != nullptr) {
+    unit->cursors.end -= rows;
+    return;
+  }
   while (rows > 0) {
     Interval& last = unit->intervals.back();
     const int64_t cut = std::min(rows, last.rows());

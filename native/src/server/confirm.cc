@@ -61,9 +61,9 @@ plan::OrderSpec OrderOf(const proto::Position& position, int64_t shard, int64_t 
 }
 
 // Of an epoch that was begun with other shards. A window that two readers share is never done,
-// since neither knows how far the other is.
+// since neither knows how far the other is; nor are partitions that are fully shuffled.
 arrow::Status RemainderDone(const proto::Position& position, const Rows& rows,
-                            std::vector<Interval>* done) {
+                            std::vector<Interval>* done, std::vector<Interval>* places) {
   ARROW_RETURN_NOT_OK(plan::CheckRanges(position, rows));
   if (position.cursor < 0 || position.cursor > plan::RemainingRows(position, position.epoch)) {
     return Damaged(position, "cursor", position.cursor);
@@ -76,6 +76,14 @@ arrow::Status RemainderDone(const proto::Position& position, const Rows& rows,
       return Damaged(position, "num_shards", first.num_shards);
     }
     const plan::ShardRows shard = plan::ShardOfRange(first, rows, like);
+    if (position.shuffle_window == plan::kWholeShard) {
+      const proto::OrderRange& range = ranges[i++];
+      if (range.end > shard.rows()) return Damaged(position, "end", range.end);
+      if (position.policy != plan::ShardPolicy::kStaticPartition) {
+        shard.AppendGlobal({range.begin, range.end}, places);
+      }
+      continue;
+    }
     const Handed handed(shard, OrderOf(position, first.shard, first.num_shards), first.epoch);
     for (; i < ranges.size() && ranges[i].shard == first.shard; ++i) {
       if (ranges[i].end > shard.rows()) return Damaged(position, "end", ranges[i].end);
@@ -106,7 +114,7 @@ arrow::Status ShardDone(const proto::Position& position, const Rows& rows, bool 
   }
   if (position.epoch < position.plan_until) {
     if (beyond || position.uneven == plan::UnevenShards::kPad) return {};
-    return RemainderDone(position, rows, done);
+    return RemainderDone(position, rows, done, places);
   }
   const plan::ShardRows shard(
       rows, {position.policy, position.uneven, position.shard, position.num_shards});
