@@ -74,7 +74,7 @@ arrow::Status Assembler::Add(Part part) {
 // Gathers the batches that are full, and hands them out.
 arrow::Status Assembler::Emit() {
   std::vector<BatchPtr> batches;
-  const arrow::Status status = Assemble(layouts_, full_, pool_, &batches);
+  arrow::Status status = Assemble(layouts_, full_, pool_, &batches);
   full_.clear();
   for (BatchPtr& batch : batches) {
     ReadyBatch ready = TakeRows(batch->rows());

@@ -28,7 +28,7 @@ uint64_t Permutation::Step(uint64_t value) const {
   const uint64_t mask = (uint64_t{1} << low_bits_) - 1;
   uint64_t high = value >> low_bits_;
   uint64_t low = value & mask;
-  for (int round = 0; round < kRounds; ++round) {
+  for (size_t round = 0; round < kRounds; ++round) {
     low ^= Mix64(high ^ keys_[2 * round]) & mask;
     const uint64_t hash = Mix64(low ^ keys_[2 * round + 1]);
     high += static_cast<uint64_t>(static_cast<unsigned __int128>(hash) * highs_ >> 64);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -31,7 +32,7 @@ class FB_EXPORT Permutation {
   int64_t At(int64_t i) const { return table_.empty() ? Walk(i) : table_[i]; }
 
  private:
-  static constexpr int kRounds = 4;  // of two each
+  static constexpr size_t kRounds = 4;  // of two each
 
   int64_t Walk(int64_t i) const;
   uint64_t Step(uint64_t value) const;
