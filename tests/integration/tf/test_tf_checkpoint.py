@@ -106,8 +106,8 @@ def test_several_epochs_in_one_iterator(bridge, tmp_path):
         assert before + take(restore(make(bridge, shuffle=True, epochs=3), path)) == whole
 
 
-# Elements of several iterators as they come: in a fixed order only without shuffle. Not among them is
-# sample_from_datasets, which TensorFlow 2.21 cannot restore near its end, whatever its inputs are.
+# Elements of several iterators as they come: in a fixed order only without shuffle. Not among them
+# is sample_from_datasets, which TensorFlow 2.21 cannot restore near its end, whatever it mixes.
 PARALLEL = {
     "interleave": lambda ds: tf.data.Dataset.range(3).interleave(
         lambda _: ds, cycle_length=2, num_parallel_calls=2, deterministic=True
