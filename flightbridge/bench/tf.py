@@ -76,7 +76,8 @@ class SourceConsumer(Consumer):
     """
 
     def _take(self, count: int) -> float:
-        self._iterator = iter(self._dataset.skip(count - 1))
+        # Behind take(): skip() alone would tell our source to leave batches out, unread.
+        self._iterator = iter(self._dataset.take(count + _LATENCIES).skip(count - 1))
         begin = time.perf_counter()
         next(self._iterator)
         return time.perf_counter() - begin

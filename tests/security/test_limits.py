@@ -115,6 +115,7 @@ def test_gets_count_as_streams():
     ):
         client.write("f", big)
         first, second = client.read("f"), client.read("f")
+        until(lambda: client.status().open_gets == 2)
         with pytest.raises(errors.ResourceExhaustedError, match="max_streams, 2"):
             client.read_table("f")
         rows = sum(batch.num_rows for batch in first)
