@@ -168,7 +168,7 @@ test-wheel: wheel
 	@$(PY) native/tools/check_wheel.py dist
 
 bench: build
-	@for what in put get tf move; do $(VENV)/bin/flightbridge bench $$what $(ARGS) || exit 1; done
+	@for what in put get tf shuffle step move; do $(VENV)/bin/flightbridge bench $$what $(ARGS) || exit 1; done
 
 # Every byte that comes from outside, mutated for FUZZ_SECONDS per target under ASan and UBSan. A crash
 # shows its seed: FLIGHTBRIDGE_FUZZ_SEED=N make fuzz repeats it.

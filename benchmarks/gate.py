@@ -1,9 +1,9 @@
 """Holds benchmark reports against what FlightBridge promises; exit code 1 where one is missed.
 
     flightbridge bench put --json put.json
-    python benchmarks/gate.py put.json get.json tf.json move.json
+    python benchmarks/gate.py put.json get.json tf.json step.json move.json
 
-With --run DIR the four benchmarks are run first, and their reports put there.
+With --run DIR the five benchmarks are run first, and their reports put there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PROMISES = (
     Promise("get", "ratio", 1.2, "get over TCP is 1.2 times as fast as stock Flight out of memory"),
     Promise("get", "cpu_ratio", 1.0, "get over TCP costs no more CPU than that"),
     Promise("tf op, same process", "ratio", 10.0, "the op gives 10 times from_generator's batches"),
+    Promise("step, in order, server process", "ratio", 0.95, "a fed step takes 1.05 times at most"),
     Promise("move", "cpu_ratio", 1.0, "moving the demo's rows costs less CPU than Parquet"),
 )
 
@@ -56,7 +57,7 @@ def main() -> int:
     reports = list(arguments.reports)
     if arguments.run is not None:
         arguments.run.mkdir(parents=True, exist_ok=True)
-        for name in ("put", "get", "tf", "move"):
+        for name in ("put", "get", "tf", "step", "move"):
             report = arguments.run / f"{name}.json"
             command = [sys.executable, "-m", "flightbridge.cli", "bench", name, "--json", report]
             subprocess.run(list(map(str, command)), check=True)

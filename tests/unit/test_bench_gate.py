@@ -12,6 +12,7 @@ GOOD = {
     "put": {"ratio": 1.2, "cpu_ratio": 1.5},
     "get": {"ratio": 1.3, "cpu_ratio": 1.1},
     "tf op, same process": {"ratio": 17.0, "cpu_ratio": 5.0},
+    "step, in order, server process": {"ratio": 1.0, "cpu_ratio": 1.0},
     "move": {"ratio": 0.5, "cpu_ratio": 2.0},
 }
 
@@ -46,6 +47,7 @@ def test_all_hold(gate, monkeypatch, tmp_path, capsys):
         ("get", "ratio", 1.19),
         ("get", "cpu_ratio", 0.9),
         ("tf op, same process", "ratio", 9.0),
+        ("step, in order, server process", "ratio", 0.9),
         ("move", "cpu_ratio", 0.8),
     ],
 )
