@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flightbridge.bench import data, processes
+from flightbridge.bench import data
 from flightbridge.bench.cpu import total_cpu_s
 from flightbridge.bench.model import Result, Sample, summarize
 from flightbridge.bench.options import BenchOptions
 from flightbridge.bench.pairing import Run, measure
+from flightbridge.bench.places import write_everywhere
 from flightbridge.bench.progress import Progress
 from flightbridge.bench.tf import SourceConsumer
 from flightbridge.bench.transport import FEED
@@ -75,28 +76,13 @@ class NumpyGather:
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
     """Unshuffled, by window and fully shuffled, each beside numpy where that gathers."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from flightbridge import Server, connect
-
     write_rows = min(_WRITE_ROWS, max(options.batch_rows, options.bytes // 256))
     batches = data.mixed_batches(options.bytes, write_rows, options.columns)
     rows = len(batches) * batches[0].num_rows
     run_s = 0.2 if options.quick else 1.0
-    me = os.getpid()
     with contextlib.ExitStack() as stack:
         limit = max(options.memory_limit, 2 * options.bytes)
-        places: dict[str, tuple[str, set[int]]] = {}
-        if options.uri is None:
-            bridge = stack.enter_context(Server(memory_limit=limit))
-            places["same process"] = (bridge.uri, {me})
-            uri, pid = stack.enter_context(processes.serve(limit))
-            places["server process"] = (uri, {me, pid})
-        else:
-            places["--uri"] = (options.uri, {me})
-        for uri, _ in places.values():
-            client = stack.enter_context(connect(uri))
-            client.write(FEED, data.as_reader(batches), mode="overwrite")
-            stack.callback(client.drop, FEED, if_exists=True)
-
+        places = write_everywhere(batches, options, stack, limit)
         sides: dict[str, Run] = {}
         peers: dict[str, str] = {}
         batch_bytes = batches[0].nbytes * options.batch_rows // batches[0].num_rows

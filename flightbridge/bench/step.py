@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flightbridge.bench import data, processes
+from flightbridge.bench import data
 from flightbridge.bench.cpu import total_cpu_s
 from flightbridge.bench.model import Result, Sample, summarize
 from flightbridge.bench.options import BenchOptions
 from flightbridge.bench.pairing import Run, measure
+from flightbridge.bench.places import write_everywhere
 from flightbridge.bench.progress import Progress
+from flightbridge.bench.tf import ready
 from flightbridge.bench.transport import FEED
 
 if TYPE_CHECKING:
@@ -87,33 +89,17 @@ class Trainer:
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
     """The step by itself, then fed in order and fully shuffled, in process and from another one."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
     import flightbridge.tf
-    from flightbridge import Server, connect
 
     batches = data.mixed_batches(options.bytes, _WRITE_ROWS, options.columns)
     batch_bytes = batches[0].nbytes * options.batch_rows // batches[0].num_rows
     me = os.getpid()
-    one = batches[0].slice(0, options.batch_rows)
-    constant = tf.data.Dataset.from_tensors(
-        {name: tf.constant(one.column(name).to_numpy()) for name in one.schema.names}
-    ).repeat()
+    constant = ready(batches, options)
     width = _width_for(constant, batch_bytes)
     with contextlib.ExitStack() as stack:
-        places: dict[str, tuple[str, set[int]]] = {}
-        if options.uri is None:
-            bridge = stack.enter_context(Server(memory_limit=options.memory_limit))
-            places["same process"] = (bridge.uri, {me})
-            uri, pid = stack.enter_context(processes.serve(options.memory_limit))
-            places["server process"] = (uri, {me, pid})
-        else:
-            places["--uri"] = (options.uri, {me})
+        places = write_everywhere(batches, options, stack)
         sides: dict[str, Run] = {}
         for place, (uri, pids) in places.items():
-            client = stack.enter_context(connect(uri))
-            client.write(FEED, data.as_reader(batches), mode="overwrite")
-            stack.callback(client.drop, FEED, if_exists=True)
             for name, shuffle in (("in order", None), ("full shuffle", "full")):
                 dataset = flightbridge.tf.dataset(
                     uri,

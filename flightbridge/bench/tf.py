@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightbridge.bench import data, processes, tf_peers
+from flightbridge.bench import data, tf_peers
 from flightbridge.bench.cpu import total_cpu_s
 from flightbridge.bench.model import Result, Sample, summarize
 from flightbridge.bench.options import BenchOptions
 from flightbridge.bench.pairing import Run, measure
+from flightbridge.bench.places import write_everywhere
 from flightbridge.bench.progress import Progress
 from flightbridge.bench.transport import FEED
 
@@ -108,26 +109,16 @@ class LoopConsumer(Consumer):
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
     """The source alone against the generator, then both in a training step's loop."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from flightbridge import Server, connect
-
     batches = data.mixed_batches(options.bytes, _WRITE_ROWS, options.columns)
     me = os.getpid()
     with contextlib.ExitStack() as stack:
-        places: dict[str, tuple[str, set[int]]] = {}
-        if options.uri is None:
-            bridge = stack.enter_context(Server(memory_limit=options.memory_limit))
-            places["tf op, same process"] = (bridge.uri, {me})
-            uri, pid = stack.enter_context(processes.serve(options.memory_limit))
-            places["tf op, server process"] = (uri, {me, pid})
-        else:
-            uri = options.uri
-            places["tf op, --uri"] = (uri, {me})
-        for place, _ in places.values():
-            client = stack.enter_context(connect(place))
-            client.write(FEED, data.as_reader(batches), mode="overwrite")
-            stack.callback(client.drop, FEED, if_exists=True)
+        places = write_everywhere(batches, options, stack)
+        *_, (uri, _) = places.values()
         generator = _generator(batches, options)
-        sources = {name: (_op(uri, batches, options), pids) for name, (uri, pids) in places.items()}
+        sources = {
+            f"tf op, {place}": (_op(at, batches, options), pids)
+            for place, (at, pids) in places.items()
+        }
         if options.peer:
             sources[PEER] = (generator, {me})
         peers = _peers(batches, options, uri, stack)
@@ -138,7 +129,7 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
         in_loop = {f"{first}, in a loop": sources[first]}
         if options.peer:
             in_loop[f"{PEER}, in a loop"] = (generator, {me})
-        in_loop["ready tensors, in a loop"] = (_ready(batches, options), {me})
+        in_loop["ready tensors, in a loop"] = (ready(batches, options), {me})
         yield from _measure(LoopConsumer, in_loop, batches, options, progress)
 
 
@@ -231,7 +222,7 @@ def _generator(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.
     )
 
 
-def _ready(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.Dataset:
+def ready(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.Dataset:
     """One batch of ready tensors over and over: what the loop itself costs, the ceiling there."""
     import tensorflow as tf
 
