@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <arrow/c/abi.h>
+#include <arrow/c/bridge.h>
 #include <arrow/c/dlpack_abi.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/dictionary.h>
@@ -18,6 +20,7 @@
 #include "batch/batch.h"
 #include "batch/layout.h"
 #include "batch/reader.h"
+#include "batch/row_assembler.h"
 #include "batch/slab.h"
 #include "batch/source.h"
 #include "flightbridge/error.h"
@@ -346,13 +349,51 @@ class PyReader {
   SharedLayouts layouts_;
 };
 
-std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema, const py::bytes& spec) {
-  const auto parsed_spec = Parse<fb::proto::ReaderSpec>(spec, "spec");
+std::shared_ptr<arrow::Schema> ReadSchema(const py::bytes& schema) {
   arrow::io::BufferReader reader(arrow::Buffer::FromString(std::string(std::string_view(schema))));
   arrow::ipc::DictionaryMemo memo;
-  const auto parsed = Check(arrow::ipc::ReadSchema(&reader, &memo));
-  return Check(fb::batch::LayoutsOf(*parsed, parsed_spec.columns, parsed_spec.options));
+  return Check(arrow::ipc::ReadSchema(&reader, &memo));
 }
+
+std::vector<ColumnLayout> LayoutsOfSchema(const py::bytes& schema, const py::bytes& spec) {
+  const auto parsed_spec = Parse<fb::proto::ReaderSpec>(spec, "spec");
+  return Check(fb::batch::LayoutsOf(*ReadSchema(schema), parsed_spec.columns, parsed_spec.options));
+}
+
+// Of a pyarrow.RecordBatch, or whatever else speaks Arrow's PyCapsule protocol. No copy.
+std::shared_ptr<arrow::RecordBatch> ImportBatch(const py::object& batch) {
+  const auto [schema, array] =
+      batch.attr("__arrow_c_array__")().cast<std::pair<py::capsule, py::capsule>>();
+  // The capsules own the structures; what is imported is marked as released in them.
+  return Check(
+      arrow::ImportRecordBatch(array.get_pointer<ArrowArray>(), schema.get_pointer<ArrowSchema>()));
+}
+
+class PyAssembler {
+ public:
+  PyAssembler(const py::bytes& schema, const py::bytes& spec_bytes) {
+    const auto spec = Parse<fb::proto::ReaderSpec>(spec_bytes, "spec");
+    assembler_ =
+        Check(fb::batch::RowAssembler::Make(*ReadSchema(schema), spec.columns, spec.options));
+    layouts_ = std::make_shared<const std::vector<ColumnLayout>>(assembler_->layouts());
+  }
+
+  PyBatch Assemble(const std::vector<py::object>& batches) const {
+    std::vector<std::shared_ptr<arrow::RecordBatch>> imported;
+    for (const py::object& batch : batches) imported.push_back(ImportBatch(batch));
+    auto made = [&] {
+      const py::gil_scoped_release release;
+      return assembler_->Assemble(imported);
+    }();
+    const auto batch = Check(std::move(made));
+    return PyBatch{std::make_shared<BatchReference>(batch.get(), layouts_)};
+  }
+  const std::vector<ColumnLayout>& Layouts() const { return *layouts_; }
+
+ private:
+  std::unique_ptr<fb::batch::RowAssembler> assembler_;
+  SharedLayouts layouts_;
+};
 
 using PartitionList = std::vector<std::pair<int64_t, int64_t>>;
 
@@ -443,6 +484,11 @@ PYBIND11_MODULE(_batches, m) {
       .def("stats", &PyReader::Stats)
       .def("cancel", &PyReader::Cancel)
       .def("close", &PyReader::Close);
+
+  py::class_<PyAssembler>(m, "Assembler")
+      .def(py::init<const py::bytes&, const py::bytes&>(), py::arg("schema"), py::arg("spec"))
+      .def_property_readonly("layouts", &PyAssembler::Layouts)
+      .def("assemble", &PyAssembler::Assemble, py::arg("batches"));
 
   // The plan, for property tests.
   m.def(
