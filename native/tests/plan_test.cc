@@ -196,6 +196,54 @@ TEST(Permutation, HoldsEveryNumberOnce) {
 }
 
 // Ciphers: the same promise as for the orders below.
+TEST(Permutation, TheWayBackLeadsToEveryPlace) {
+  for (const int64_t size : {int64_t{0}, int64_t{1}, int64_t{1000}, Permutation::kMaxTable,
+                             Permutation::kMaxTable + 1, int64_t{131'071}, int64_t{1'000'003}}) {
+    const Permutation permutation(size, 7, 9);
+    const InversePermutation inverse(permutation);
+    std::vector<int64_t> places(size);
+    constexpr int64_t kPiece = 12'345;
+    for (int64_t first = 0; first < size; first += kPiece) {
+      inverse.PlacesOf(first, std::span(places).subspan(first, std::min(kPiece, size - first)));
+    }
+    for (int64_t row = 0; row < size; ++row) ASSERT_EQ(permutation.At(places[row]), row) << size;
+  }
+  const Permutation huge(int64_t{1} << 46, 1, 1);
+  std::vector<int64_t> places(3);
+  InversePermutation(huge).PlacesOf((int64_t{1} << 46) - 3, places);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(huge.At(places[i]), (int64_t{1} << 46) - 3 + i);
+}
+
+TEST(FullOrder, ServersKnowTheOrderOfTheWholeFeed) {
+  const auto feed = std::make_shared<const FeedRows>(
+      std::vector<PartitionRows>{{0, 700}, {1, 0}, {2, 70'001}, {5, 299}});
+  for (const auto policy : {ShardPolicy::kStatic, ShardPolicy::kOff, ShardPolicy::kStaticPartition})
+    for (const auto uneven : {UnevenShards::kJoin, UnevenShards::kPad, UnevenShards::kDrop})
+      for (int64_t shard = 0; shard < 3; ++shard) {
+        const OrderSpec spec{.shard = shard, .num_shards = 3, .window = kWholeShard, .seed = 5};
+        const auto rows = std::make_shared<const ShardRows>(
+            feed, ShardSpec{.policy = policy, .uneven = uneven, .shard = shard, .num_shards = 3});
+        const FullOrder order(spec, rows, 4);
+        const int64_t edge = rows->cycle();
+        for (const Interval cursors :
+             {Interval{0, 10}, Interval{edge - 5, edge}, Interval{edge, rows->rows()}}) {
+          if (cursors.rows() <= 0) continue;
+          const auto places = order.PlacesOf(cursors);
+          ASSERT_EQ(places.has_value(), policy != ShardPolicy::kStaticPartition);
+          if (!places) continue;
+          ASSERT_EQ(places->end - places->begin, cursors.rows());
+          const Permutation permutation = PermutationOf(*places, feed->rows());
+          for (int64_t i = 0; i < cursors.rows(); ++i) {
+            EXPECT_EQ(permutation.At(places->begin + i), order.RowAt(cursors.begin + i));
+          }
+          const Picks mine = order.Pick(cursors);
+          const Picks servers = PickPlaces(permutation, {places->begin, places->end});
+          EXPECT_EQ(mine.rows, servers.rows);
+          EXPECT_EQ(mine.order, servers.order);
+        }
+      }
+}
+
 TEST(Permutation, GoldenCipher) {
   const Permutation permutation(1'000'003, 42, 5);
   EXPECT_EQ((std::vector<int64_t>{permutation.At(0), permutation.At(1), permutation.At(2),

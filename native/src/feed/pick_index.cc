@@ -4,7 +4,7 @@
 #include <arrow/type.h>
 
 #include "feed/partition.h"
-#include "feed/row_picker.h"
+#include "feed/row_gather.h"
 
 namespace flightbridge::feed {
 namespace {

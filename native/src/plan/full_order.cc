@@ -9,11 +9,15 @@ namespace {
 
 constexpr uint64_t kFullOrder = 2;
 
-uint64_t StreamFor(const OrderSpec& spec, ShardPolicy policy, int64_t epoch) {
+// Which of the feed's orders a reader has: all readers the same, or each its own.
+proto::RowOrder OrderFor(const OrderSpec& spec, ShardPolicy policy, int64_t epoch) {
   const bool common = policy != ShardPolicy::kOff && policy != ShardPolicy::kStaticPartition;
-  const auto shard = static_cast<uint64_t>(common ? 0 : spec.shard);
-  const auto num_shards = static_cast<uint64_t>(common ? 1 : spec.num_shards);
-  return StreamOf({kFullOrder, shard, num_shards, static_cast<uint64_t>(epoch), 0});
+  proto::RowOrder order;
+  order.seed = spec.seed;
+  order.epoch = epoch;
+  order.shard = common ? 0 : spec.shard;
+  order.num_shards = common ? 1 : spec.num_shards;
+  return order;
 }
 
 struct Placed {
@@ -38,26 +42,14 @@ void RadixSort(std::vector<Placed>* items, int64_t limit) {
   }
 }
 
-}  // namespace
-
-FullOrder::FullOrder(const OrderSpec& spec, std::shared_ptr<const ShardRows> shard, int64_t epoch)
-    : shard_(std::move(shard)),
-      whole_feed_(shard_->policy() != ShardPolicy::kStaticPartition),
-      permutation_(whole_feed_ ? shard_->feed_rows() : shard_->cycle(), spec.seed,
-                   StreamFor(spec, shard_->policy(), epoch)) {}
-
-int64_t FullOrder::RowAt(int64_t cursor) const {
-  cursor %= shard_->cycle();
-  return whole_feed_ ? permutation_.At(shard_->GlobalRow(cursor))
-                     : shard_->GlobalRow(permutation_.At(cursor));
-}
-
-Picks FullOrder::Pick(Interval cursors) const {
-  std::vector<Placed> placed(cursors.rows());
-  for (int64_t i = 0; i < cursors.rows(); ++i) {
-    placed[i] = {RowAt(cursors.begin + i), static_cast<uint32_t>(i)};
+// Of row_at(i) for each i of `of`. `limit`: above every row.
+template <typename RowAt>
+Picks PicksOf(Interval of, int64_t limit, RowAt&& row_at) {
+  std::vector<Placed> placed(of.rows());
+  for (int64_t i = 0; i < of.rows(); ++i) {
+    placed[i] = {row_at(of.begin + i), static_cast<uint32_t>(i)};
   }
-  RadixSort(&placed, shard_->feed_rows());
+  RadixSort(&placed, limit);
   Picks picks;
   picks.rows.resize(placed.size());
   picks.order.resize(placed.size());
@@ -66,6 +58,47 @@ Picks FullOrder::Pick(Interval cursors) const {
     picks.order[placed[i].place] = static_cast<uint32_t>(i);
   }
   return picks;
+}
+
+}  // namespace
+
+Permutation PermutationOf(const proto::RowOrder& order, int64_t rows) {
+  const auto stream = StreamOf({kFullOrder, static_cast<uint64_t>(order.shard),
+                                static_cast<uint64_t>(std::max<int64_t>(order.num_shards, 1)),
+                                static_cast<uint64_t>(order.epoch), 0});
+  return {rows, order.seed, stream};
+}
+
+Picks PickPlaces(const Permutation& permutation, Interval places) {
+  return PicksOf(places, permutation.size(), [&](int64_t i) { return permutation.At(i); });
+}
+
+FullOrder::FullOrder(const OrderSpec& spec, std::shared_ptr<const ShardRows> shard, int64_t epoch)
+    : shard_(std::move(shard)),
+      order_(OrderFor(spec, shard_->policy(), epoch)),
+      whole_feed_(shard_->policy() != ShardPolicy::kStaticPartition),
+      permutation_(PermutationOf(order_, whole_feed_ ? shard_->feed_rows() : shard_->cycle())) {}
+
+int64_t FullOrder::RowAt(int64_t cursor) const {
+  cursor %= shard_->cycle();
+  return whole_feed_ ? permutation_.At(shard_->GlobalRow(cursor))
+                     : shard_->GlobalRow(permutation_.At(cursor));
+}
+
+Picks FullOrder::Pick(Interval cursors) const {
+  return PicksOf(cursors, shard_->feed_rows(), [&](int64_t cursor) { return RowAt(cursor); });
+}
+
+std::optional<proto::RowOrder> FullOrder::PlacesOf(Interval cursors) const {
+  if (!whole_feed_ || cursors.rows() == 0) return std::nullopt;
+  const int64_t first = cursors.begin % shard_->cycle();
+  std::vector<Interval> places;
+  shard_->AppendGlobal({first, first + cursors.rows()}, &places);
+  if (places.size() != 1) return std::nullopt;
+  proto::RowOrder order = order_;
+  order.begin = places.front().begin;
+  order.end = places.front().end;
+  return order;
 }
 
 }  // namespace flightbridge::plan

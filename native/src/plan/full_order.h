@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "flightbridge/export.h"
+#include "flightbridge/proto/commands.h"
 #include "plan/order.h"
 #include "plan/permutation.h"
 #include "plan/rows.h"
@@ -24,6 +26,12 @@ struct Picks {
   std::vector<uint32_t> order;  // the k-th to hand out is rows[order[k]]
 };
 
+// `rows`: of the feed. `order.begin` and `order.end` do not matter.
+FB_EXPORT Permutation PermutationOf(const proto::RowOrder& order, int64_t rows);
+
+// `places` of a permutation as Picks. Fewer than 2^32.
+FB_EXPORT Picks PickPlaces(const Permutation& permutation, Interval places);
+
 // Pure: equal arguments give equal orders, for ever. Immutable; memory does not grow with the feed.
 class FB_EXPORT FullOrder {
  public:
@@ -34,9 +42,13 @@ class FB_EXPORT FullOrder {
   // The rows at `cursors`, which must not cross a multiple of the shard's cycle() and be fewer than
   // 2^32.
   Picks Pick(Interval cursors) const;
+  // The same rows in words that a server understands; nullopt where the order is not one of the
+  // whole feed.
+  std::optional<proto::RowOrder> PlacesOf(Interval cursors) const;
 
  private:
   std::shared_ptr<const ShardRows> shard_;
+  proto::RowOrder order_;
   bool whole_feed_;  // else the shard's own rows
   Permutation permutation_;
 };

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "flightbridge/export.h"
@@ -32,6 +33,7 @@ class FB_EXPORT Permutation {
   int64_t At(int64_t i) const { return table_.empty() ? Walk(i) : table_[i]; }
 
  private:
+  friend class InversePermutation;
   static constexpr size_t kRounds = 4;  // of two each
 
   int64_t Walk(int64_t i) const;
@@ -42,6 +44,22 @@ class FB_EXPORT Permutation {
   std::array<uint64_t, 2 * kRounds> keys_{};
   int low_bits_ = 0;    // b = 1 << low_bits_
   uint64_t highs_ = 0;  // a
+};
+
+// The way back: the place of a row. Immutable; up to kMaxTable elements it holds a table of its
+// own.
+class FB_EXPORT InversePermutation {
+ public:
+  explicit InversePermutation(Permutation permutation);
+
+  int64_t size() const { return permutation_.size(); }
+  // places[k] is the i of which permutation.At(i) == first + k. Many at a time take a third of what
+  // as many single ones would.
+  void PlacesOf(int64_t first, std::span<int64_t> places) const;
+
+ private:
+  Permutation permutation_;
+  std::vector<uint32_t> table_;
 };
 
 }  // namespace flightbridge::plan
