@@ -1,7 +1,7 @@
 # The commands a person needs. Each target sets up what it needs and reuses what is there.
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
-# Others: build, test-fast, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
+# Others: build, jar, test-fast, test-java, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
 # test-tensorflow, lint, format, wheel, bench, fuzz, chaos, clean.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ NATIVE_SOURCES := $(shell find native proto CMakeLists.txt pyproject.toml -type 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SPARK_LOCAL_IP ?= 127.0.0.1
 
-.PHONY: help setup build demo test test-fast test-python test-native test-asan test-tsan lint lint-fast \
+.PHONY: help setup build jar demo test test-fast test-java test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
         test-torch test-jax test-classic test-tensorflow bench fuzz chaos clean
 
@@ -44,17 +44,36 @@ $(VENV)/.built: $(VENV)/.installed $(NATIVE_SOURCES)
 	  > $(VENV)/build.log 2>&1 || { tail -n 60 $(VENV)/build.log; exit 1; }
 	@touch $@
 
-demo: build
+# The Spark connector, where the Python package finds it and takes it into the wheel.
+MVN := mvn -q -B -f spark_plugin/pom.xml
+JARS := flightbridge/spark/jars
+JAVA_SOURCES := $(shell find spark_plugin/src spark_plugin/pom.xml proto -type f 2>/dev/null)
+
+jar: $(JARS)/.built
+
+$(JARS)/.built: $(JAVA_SOURCES) | $(VENV)/.installed
+	@echo "== building the Spark connector"
+	@mkdir -p build
+	@$(MVN) package -DskipTests > build/jar.log 2>&1 || { tail -n 60 build/jar.log; exit 1; }
+	@mkdir -p $(JARS) && rm -f $(JARS)/*.jar && cp spark_plugin/target/flightbridge-spark-*.jar $(JARS)/
+	@touch $@
+
+demo: build jar
 	@$(PY) examples/movielens_fm.py $(ARGS)
 
 # The runner's closing line comes last: .ci/run hands it on.
-test: build test-native test-asan test-tsan test-wheel test-python
+test: build jar test-java test-native test-asan test-tsan test-wheel test-python
 
-test-fast: build test-native
+test-fast: build jar test-native
 	@$(PY) -m pytest -m 'not slow' $(ARGS)
 
-test-python: build
+test-python: build jar
 	@$(PY) -m pytest $(ARGS)
+
+test-java: | $(VENV)/.installed
+	@echo "== Java tests of the Spark connector"
+	@mkdir -p build
+	@$(MVN) test > build/test-java.log 2>&1 || { tail -n 60 build/test-java.log; exit 1; }
 
 # native_tests BUILD_DIR SANITIZER
 define native_tests
@@ -148,17 +167,19 @@ lint: lint-fast
 	@$(PY) native/tools/tidy.py --jobs $(JOBS)
 
 lint-fast: build
-	@echo "== ruff, mypy, clang-format"
+	@echo "== ruff, mypy, clang-format, google-java-format"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files 'native/*.h' 'native/*.cc')
+	@$(MVN) spotless:check
 
 format: setup
 	@$(VENV)/bin/ruff check --fix -q . ; $(VENV)/bin/ruff format -q .
 	@$(VENV)/bin/clang-format -i $$(git ls-files 'native/*.h' 'native/*.cc')
+	@$(MVN) spotless:apply
 
-wheel: $(VENV)/.installed
+wheel: $(VENV)/.installed jar
 	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist . \
 	  -C build.tool-args=-j$(JOBS)
 	@ls -1 dist/*.whl
@@ -188,4 +209,4 @@ chaos: build
 	  $(if $(SEED),--seed $(SEED),--minutes $(MINUTES))
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built
+	rm -rf build dist $(JARS) spark_plugin/target .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built

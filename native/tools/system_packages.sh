@@ -15,12 +15,14 @@ has_python_headers() {
   ${PYTHON:-python3} -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
 }
-has_java() { java -version; }
+has_jdk() { javac -version; }
+has_maven() { mvn -version; }
 
 need g++ sh -c "command -v ${CXX:-g++}"
 need python3-venv has_venv
 need python3-dev has_python_headers
-need openjdk-17-jre-headless has_java
+need openjdk-17-jdk-headless has_jdk
+need maven has_maven
 if command -v "${CXX:-g++}" >/dev/null 2>&1; then
   need libprotozero-dev has_header protozero/pbf_reader.hpp
   need libgtest-dev has_header gtest/gtest.h

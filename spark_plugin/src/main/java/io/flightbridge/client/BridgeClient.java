@@ -1,0 +1,203 @@
+package io.flightbridge.client;
+
+import com.google.protobuf.ByteString;
+import com.google.protobuf.InvalidProtocolBufferException;
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.flightbridge.protocol.AbortWrite;
+import io.flightbridge.protocol.AttemptRef;
+import io.flightbridge.protocol.BeginWrite;
+import io.flightbridge.protocol.BeginWriteResult;
+import io.flightbridge.protocol.ChannelOffer;
+import io.flightbridge.protocol.CommitWrite;
+import io.flightbridge.protocol.CommitWriteResult;
+import io.flightbridge.protocol.DescribeFeed;
+import io.flightbridge.protocol.FeedInfo;
+import io.flightbridge.protocol.PutCommand;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A client of the bridge: one server, or the several that a feed spans. The protocol is
+ * docs/protocol.md. Actions are thread-safe.
+ */
+public final class BridgeClient implements AutoCloseable {
+  private static final Logger LOG = LoggerFactory.getLogger(BridgeClient.class);
+
+  private final ConnectionOptions options;
+  private final List<String> servers;
+  private final List<FlightConnection> connections = new ArrayList<>();
+
+  /** Connects when first used. */
+  public BridgeClient(String uris, ConnectionOptions options) {
+    this.options = options;
+    List<Endpoint> endpoints = Endpoint.parseList(uris);
+    this.servers = endpoints.stream().map(Endpoint::uri).toList();
+    for (Endpoint endpoint : endpoints) {
+      connections.add(new FlightConnection(endpoint, options));
+    }
+  }
+
+  /** Opens a write job, the home first: the others ask it about the job. Idempotent by job id. */
+  public BeginWriteResult beginWrite(BeginWrite asked) {
+    String doing = "beginning a write of feed '" + asked.getFeed() + "'";
+    if (servers.size() == 1) {
+      return begin(0, asked, doing);
+    }
+    int home = Placement.homeOf(servers, asked.getFeed());
+    BeginWrite.Builder spanning = asked.toBuilder().addAllServers(servers).setHome(home);
+    BeginWriteResult result = begin(home, spanning.setSelf(home).build(), doing);
+    if (result.getSkip() || result.getAlreadyCommitted()) {
+      return result;
+    }
+    for (int i = 0; i < servers.size(); i++) {
+      if (i == home) {
+        continue;
+      }
+      try {
+        begin(i, spanning.setSelf(i).build(), doing);
+      } catch (BridgeException error) {
+        abortQuietly(asked.getFeed(), asked.getJobId());
+        throw error;
+      }
+    }
+    return result;
+  }
+
+  /**
+   * Opens one attempt at a partition, at the server where the partition belongs.
+   *
+   * @param schema an encapsulated Arrow IPC schema message
+   */
+  public PutStream openPut(PutCommand command, byte[] schema) {
+    int server = Placement.serverOf(servers, command.getFeed(), command.getPartition());
+    FlightConnection connection = connections.get(server);
+    String name =
+        "partition "
+            + command.getPartition()
+            + " of feed '"
+            + command.getFeed()
+            + "' (attempt "
+            + command.getAttempt()
+            + ")";
+    if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
+      try {
+        ChannelOffer offer = ChannelPutStream.offer(connection);
+        if (offer != null) {
+          return ChannelPutStream.open(connection, offer, command, schema, name);
+        }
+      } catch (BridgeException error) {
+        // The data port may be behind a firewall that the Flight port is not behind.
+        if (options.transport().equals("channel") || !error.isUnreachable()) {
+          throw error;
+        }
+        LOG.warn(
+            "FlightBridge: no data channel, so Flight's calls are used, which are slower: {}",
+            error.getMessage());
+      }
+      if (options.transport().equals("channel")) {
+        throw new BridgeException(
+            Code.UNAVAILABLE,
+            "option transport='channel' is not possible with "
+                + connection.endpoint().uri()
+                + ": the server offers no data channel; use transport=auto");
+      }
+    }
+    return FlightPutStream.open(connection, command, messageOf(schema), name);
+  }
+
+  /** Makes exactly these attempts visible. The home's answer is the decision; may be repeated. */
+  public FeedInfo commitWrite(String feed, String jobId, List<AttemptRef> attempts) {
+    CommitWrite commit =
+        CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).addAllAttempts(attempts).build();
+    String doing = "committing feed '" + feed + "'";
+    int home = Placement.homeOf(servers, feed);
+    byte[] answer = connections.get(home).act("CommitWrite", commit.toByteArray(), doing);
+    CommitWrite ask = CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).build();
+    for (int i = 0; i < servers.size(); i++) {
+      if (i != home) {
+        try { // a server that cannot be told asks the home by itself
+          connections.get(i).act("CommitWrite", ask.toByteArray(), doing);
+        } catch (BridgeException error) {
+          LOG.info(
+              "FlightBridge: {} will ask for the decision: {}", servers.get(i), error.getMessage());
+        }
+      }
+    }
+    try {
+      return CommitWriteResult.parseFrom(answer).getFeed();
+    } catch (InvalidProtocolBufferException error) {
+      throw unreadable(error);
+    }
+  }
+
+  /** Drops what a job has sent, at every server. May be repeated. */
+  public void abortWrite(String feed, String jobId) {
+    byte[] abort = AbortWrite.newBuilder().setFeed(feed).setJobId(jobId).build().toByteArray();
+    String doing = "aborting a write of feed '" + feed + "'";
+    int home = Placement.homeOf(servers, feed);
+    connections.get(home).act("AbortWrite", abort, doing);
+    for (int i = 0; i < servers.size(); i++) {
+      if (i != home) {
+        try {
+          connections.get(i).act("AbortWrite", abort, doing);
+        } catch (BridgeException error) {
+          LOG.info(
+              "FlightBridge: {} will ask for the decision: {}", servers.get(i), error.getMessage());
+        }
+      }
+    }
+  }
+
+  /** The feed as it is now. */
+  public FeedInfo describeFeed(String feed) {
+    byte[] body = DescribeFeed.newBuilder().setFeed(feed).build().toByteArray();
+    try {
+      return FeedInfo.parseFrom(
+          connections
+              .get(Placement.homeOf(servers, feed))
+              .act("DescribeFeed", body, "describing feed '" + feed + "'"));
+    } catch (InvalidProtocolBufferException error) {
+      throw unreadable(error);
+    }
+  }
+
+  @Override
+  public void close() {
+    connections.forEach(FlightConnection::close);
+  }
+
+  private BeginWriteResult begin(int server, BeginWrite begin, String doing) {
+    try {
+      return BeginWriteResult.parseFrom(
+          connections.get(server).act("BeginWrite", begin.toByteArray(), doing));
+    } catch (InvalidProtocolBufferException error) {
+      throw unreadable(error);
+    }
+  }
+
+  private void abortQuietly(String feed, String jobId) {
+    try {
+      abortWrite(feed, jobId);
+    } catch (BridgeException error) {
+      LOG.info("FlightBridge: the job expires by itself: {}", error.getMessage());
+    }
+  }
+
+  // Flight's messages have the flatbuffer alone, without the prefix (a marker and a length).
+  private static ByteString messageOf(byte[] encapsulated) {
+    int length = ByteBuffer.wrap(encapsulated).order(ByteOrder.LITTLE_ENDIAN).getInt(4);
+    return ByteString.copyFrom(encapsulated, 8, length);
+  }
+
+  private static BridgeException unreadable(InvalidProtocolBufferException error) {
+    return new BridgeException(
+        Code.INTERNAL,
+        "the server's answer cannot be read: is it of another version of FlightBridge?",
+        error);
+  }
+}

@@ -1,0 +1,336 @@
+package io.flightbridge.client;
+
+import com.google.protobuf.ByteString;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Parser;
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.flightbridge.columns.EncodedBatch;
+import io.flightbridge.protocol.ChannelAck;
+import io.flightbridge.protocol.ChannelError;
+import io.flightbridge.protocol.ChannelHello;
+import io.flightbridge.protocol.ChannelOffer;
+import io.flightbridge.protocol.ChannelPut;
+import io.flightbridge.protocol.ChannelReady;
+import io.flightbridge.protocol.OpenChannel;
+import io.flightbridge.protocol.PutCommand;
+import io.flightbridge.protocol.PutResult;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+
+/**
+ * A put over the data channel: record batches without gRPC. What the server has not acknowledged is
+ * kept; after a lost connection the put goes on where the server says, if that is still here.
+ */
+final class ChannelPutStream implements PutStream {
+  private static final int VERSION = 1;
+  private static final int KEY_BYTES = 32;
+  // Sent and not acknowledged: enough to keep a fast link busy, little enough for every task to
+  // hold.
+  private static final long WINDOW_BYTES = 32L << 20;
+  private static final long FIRST_PAUSE_MS = 50;
+  private static final long LAST_PAUSE_MS = 1000;
+
+  private final FlightConnection connection;
+  private final PutCommand command;
+  private final byte[] schema;
+  private final String name;
+  private final PutTotals totals = new PutTotals();
+  private final Deque<EncodedBatch> window = new ArrayDeque<>(); // [acked, end)
+  private long acked;
+  private long inFlight;
+  private long next; // the first that was not sent over this socket
+  private FrameSocket socket;
+  private PutResult staged;
+  private long waitedBefore;
+  private boolean inFrame;
+  private boolean over;
+
+  private ChannelPutStream(
+      FlightConnection connection, PutCommand command, byte[] schema, String name) {
+    this.connection = connection;
+    this.command = command;
+    this.schema = schema;
+    this.name = name;
+  }
+
+  /** The server's channel; null where it offers none. */
+  static ChannelOffer offer(FlightConnection connection) {
+    byte[] answer =
+        connection.act(
+            "OpenChannel",
+            OpenChannel.newBuilder().setVersion(VERSION).build().toByteArray(),
+            "opening a data channel");
+    ChannelOffer offer = parse(ChannelOffer.parser(), ByteBuffer.wrap(answer));
+    return offer.getKey().size() == KEY_BYTES && offer.getPort() != 0 ? offer : null;
+  }
+
+  static ChannelPutStream open(
+      FlightConnection connection,
+      ChannelOffer offer,
+      PutCommand command,
+      byte[] schema,
+      String name) {
+    var put = new ChannelPutStream(connection, command, schema, name);
+    try {
+      put.begin(offer, false);
+    } catch (BridgeException error) {
+      put.close();
+      throw error.during("putting " + name);
+    }
+    return put;
+  }
+
+  @Override
+  public void write(EncodedBatch batch) {
+    window.addLast(batch);
+    inFlight += batch.bodyBytes();
+    totals.add(batch);
+    retrying(
+        () -> {
+          sendWindow();
+          while (inFlight >= WINDOW_BYTES && acked < next) {
+            takeAnswer();
+          }
+        });
+  }
+
+  @Override
+  public PutResult finish() {
+    PutResult[] result = new PutResult[1];
+    retrying(
+        () -> {
+          sendWindow();
+          if (staged == null) {
+            sendFrame(Frame.Kind.END, totals.end().toByteArray());
+            staged = parse(PutResult.parser(), await(Frame.Kind.RESULT));
+          }
+          result[0] = staged;
+        });
+    totals.check(result[0], name);
+    over = true;
+    close();
+    return result[0];
+  }
+
+  @Override
+  public long waitedNanos() {
+    return waitedBefore + (socket == null ? 0 : socket.waitedNanos());
+  }
+
+  @Override
+  public void close() {
+    if (socket != null) {
+      if (!over) {
+        giveUp();
+      }
+      dropSocket();
+    }
+    over = true;
+    window.forEach(EncodedBatch::release);
+    window.clear();
+  }
+
+  private interface Step {
+    void run();
+  }
+
+  // Does it over, on a new connection, while only the connection is to blame and there is time.
+  private void retrying(Step step) {
+    if (over) {
+      throw new BridgeException(Code.FAILED_PRECONDITION, name + " is over: open another put");
+    }
+    BridgeException lost = null;
+    long deadline = 0;
+    long pause = FIRST_PAUSE_MS;
+    while (true) {
+      try {
+        if (lost != null) {
+          begin(offer(connection), true);
+        }
+        step.run();
+        return;
+      } catch (BridgeException error) {
+        if (error.code() == Code.CANCELLED || !error.isUnreachable() || !mayComeBack(error)) {
+          throw error.during("putting " + name);
+        }
+        long now = System.nanoTime();
+        if (lost == null) {
+          deadline = now + connection.options().timeout().toNanos();
+        } else if (now >= deadline) {
+          throw error.during("putting " + name);
+        }
+        lost = error;
+        dropSocket();
+        sleep(pause);
+        pause = Math.min(2 * pause, LAST_PAUSE_MS);
+      }
+    }
+  }
+
+  // The server's own word is final: it came over a connection that worked.
+  private static boolean mayComeBack(BridgeException error) {
+    return !(error.getCause() instanceof ServerSaid);
+  }
+
+  private void begin(ChannelOffer offer, boolean resume) {
+    if (offer == null) {
+      throw new BridgeException(
+          Code.UNAVAILABLE,
+          "the server at " + connection.endpoint().uri() + " offers no data channel");
+    }
+    dropSocket();
+    inFrame = false;
+    socket =
+        new FrameSocket(
+            connection.endpoint().host(), offer.getPort(), connection.options().timeout());
+    sendFrame(
+        Frame.Kind.HELLO,
+        ChannelHello.newBuilder().setVersion(VERSION).setKey(offer.getKey()).build().toByteArray());
+    await(Frame.Kind.WELCOME);
+    ChannelPut.Builder put =
+        ChannelPut.newBuilder()
+            .setCommand(command)
+            .setSchema(ByteString.copyFrom(schema))
+            .setResume(resume);
+    sendFrame(Frame.Kind.PUT, put.build().toByteArray());
+    ChannelReady ready = parse(ChannelReady.parser(), await(Frame.Kind.READY));
+    if (ready.hasStaged()) {
+      staged = ready.getStaged();
+      return;
+    }
+    long wanted = ready.getNextSequence();
+    if (wanted < acked || wanted > acked + window.size()) {
+      throw new BridgeException(
+          Code.UNAVAILABLE,
+          "the server at "
+              + connection.endpoint().uri()
+              + " has lost what it was sent of "
+              + name
+              + " (it restarted, or waited for longer than some seconds): write the partition again, as"
+              + " a new attempt",
+          new ServerSaid());
+    }
+    acknowledge(wanted);
+    next = wanted;
+  }
+
+  private void sendWindow() {
+    while (socket.readable() && staged == null) {
+      takeAnswer();
+    }
+    long sequence = acked;
+    for (EncodedBatch batch : List.copyOf(window)) {
+      if (sequence++ < next || staged != null) {
+        continue;
+      }
+      List<ByteBuffer> parts = new ArrayList<>();
+      parts.add(Frame.encode(Frame.Kind.MESSAGE, next, batch.metadata(), batch.bodyBytes()));
+      parts.addAll(batch.body());
+      ByteBuffer trailer =
+          ByteBuffer.allocateDirect(Frame.TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
+      parts.add(trailer.putInt(batch.crc32c()).putInt(0).flip());
+      inFrame = true;
+      socket.send(parts.toArray(ByteBuffer[]::new), this::takeAnswer); // acks are of those before
+      inFrame = false;
+      next++;
+    }
+  }
+
+  private void takeAnswer() {
+    take(socket.receive());
+  }
+
+  private ByteBuffer await(Frame.Kind kind) {
+    while (true) {
+      Frame frame = socket.receive();
+      if (frame.kind() == kind) {
+        return frame.metadata();
+      }
+      take(frame);
+    }
+  }
+
+  private void take(Frame frame) {
+    switch (frame.kind()) {
+      case ACK -> acknowledge(parse(ChannelAck.parser(), frame.metadata()).getNextSequence());
+      case ERROR -> throw refusal(parse(ChannelError.parser(), frame.metadata()).getMessage());
+      default ->
+          throw new BridgeException(
+              Code.INTERNAL,
+              "the server sent " + frame.kind() + " where an ack of the put was expected");
+    }
+  }
+
+  private void acknowledge(long upTo) {
+    if (upTo > acked + window.size()) {
+      throw new BridgeException(
+          Code.INTERNAL, "the server acknowledged batch " + upTo + ", which was never sent");
+    }
+    while (acked < upTo) {
+      EncodedBatch batch = window.removeFirst();
+      inFlight -= batch.bodyBytes();
+      batch.release();
+      acked++;
+    }
+  }
+
+  private static BridgeException refusal(String message) {
+    return BridgeException.of(message, Code.INTERNAL, new ServerSaid());
+  }
+
+  private void giveUp() {
+    if (inFrame) {
+      return;
+    }
+    try {
+      sendFrame(Frame.Kind.ERROR, new byte[0]);
+    } catch (BridgeException ignored) {
+      // The server finds out by the connection's end.
+    }
+  }
+
+  private void sendFrame(Frame.Kind kind, byte[] metadata) {
+    ByteBuffer[] frame = {Frame.encode(kind, 0, ByteBuffer.wrap(metadata), 0)};
+    socket.send(frame, this::takeAnswer);
+  }
+
+  private void dropSocket() {
+    if (socket != null) {
+      waitedBefore += socket.waitedNanos();
+      socket.close();
+      socket = null;
+    }
+  }
+
+  private static void sleep(long milliseconds) {
+    try {
+      Thread.sleep(milliseconds);
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+      throw new BridgeException(Code.CANCELLED, "the task was interrupted", error);
+    }
+  }
+
+  private static <T> T parse(Parser<T> parser, ByteBuffer bytes) {
+    try {
+      return parser.parseFrom(bytes);
+    } catch (InvalidProtocolBufferException error) {
+      throw new BridgeException(
+          Code.INTERNAL,
+          "the server's answer cannot be read: is it of another version of FlightBridge?",
+          error);
+    }
+  }
+
+  /** Marks an error as the server's own answer. */
+  private static final class ServerSaid extends RuntimeException {
+    ServerSaid() {
+      super("the server's answer", null, false, false);
+    }
+  }
+}

@@ -1,0 +1,176 @@
+package io.flightbridge.client;
+
+import com.google.protobuf.ByteString;
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.netty.GrpcSslContexts;
+import io.grpc.netty.NegotiationType;
+import io.grpc.netty.NettyChannelBuilder;
+import io.grpc.stub.AbstractStub;
+import io.grpc.stub.MetadataUtils;
+import java.io.File;
+import java.util.Iterator;
+import java.util.concurrent.TimeUnit;
+import javax.net.ssl.SSLException;
+import org.apache.arrow.flight.impl.Flight;
+import org.apache.arrow.flight.impl.FlightServiceGrpc;
+
+/**
+ * Flight's own calls to one server. Every one carries the token and has a deadline. Thread-safe.
+ */
+final class FlightConnection implements AutoCloseable {
+  private static final String ACTIONS = "flightbridge.v1.";
+  private static final Metadata.Key<String> AUTHORIZATION =
+      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+  private static final long CLOSING_SECONDS = 5;
+
+  private final Endpoint endpoint;
+  private final ConnectionOptions options;
+  private final ManagedChannel channel;
+
+  FlightConnection(Endpoint endpoint, ConnectionOptions options) {
+    this.endpoint = endpoint;
+    this.options = options;
+    this.channel = connect();
+  }
+
+  Endpoint endpoint() {
+    return endpoint;
+  }
+
+  ConnectionOptions options() {
+    return options;
+  }
+
+  ManagedChannel channel() {
+    return channel;
+  }
+
+  /** Runs an action; its one answer, or no bytes. */
+  byte[] act(String action, byte[] body, String doing) {
+    Flight.Action call =
+        Flight.Action.newBuilder()
+            .setType(ACTIONS + action)
+            .setBody(ByteString.copyFrom(body))
+            .build();
+    try {
+      var stub =
+          authorized(FlightServiceGrpc.newBlockingStub(channel))
+              .withDeadlineAfter(options.timeout().toMillis(), TimeUnit.MILLISECONDS);
+      Iterator<Flight.Result> answers = stub.doAction(call);
+      byte[] answer = answers.hasNext() ? answers.next().getBody().toByteArray() : new byte[0];
+      while (answers.hasNext()) { // the call ends with its stream
+        answers.next();
+      }
+      return answer;
+    } catch (StatusRuntimeException error) {
+      throw translated(error).during(doing);
+    }
+  }
+
+  <T extends AbstractStub<T>> T authorized(T stub) {
+    Metadata headers = new Metadata();
+    if (options.token() != null) {
+      headers.put(AUTHORIZATION, "Bearer " + options.token());
+    }
+    return stub.withInterceptors(MetadataUtils.newAttachHeadersInterceptor(headers));
+  }
+
+  BridgeException translated(Throwable error) {
+    Status status = Status.fromThrowable(error);
+    String text = status.getDescription();
+    Code code =
+        switch (status.getCode()) {
+          case UNAVAILABLE -> Code.UNAVAILABLE;
+          case DEADLINE_EXCEEDED -> Code.DEADLINE_EXCEEDED;
+          case CANCELLED -> Code.CANCELLED;
+          case UNAUTHENTICATED -> Code.UNAUTHENTICATED;
+          case PERMISSION_DENIED -> Code.PERMISSION_DENIED;
+          case INVALID_ARGUMENT -> Code.INVALID_ARGUMENT;
+          case NOT_FOUND -> Code.NOT_FOUND;
+          case ALREADY_EXISTS -> Code.ALREADY_EXISTS;
+          case RESOURCE_EXHAUSTED -> Code.RESOURCE_EXHAUSTED;
+          default -> Code.INTERNAL;
+        };
+    if (code == Code.DEADLINE_EXCEEDED) {
+      return new BridgeException(
+          code,
+          "the server at "
+              + endpoint.uri()
+              + " did not answer within "
+              + options.timeout().toMillis() / 1000.0
+              + " s: raise the timeout, or look at the server",
+          error);
+    }
+    if (code == Code.UNAVAILABLE && (text == null || !text.contains("["))) {
+      Throwable cause = status.getCause() == null ? error : status.getCause();
+      return new BridgeException(
+          code,
+          "no server answers at "
+              + endpoint.uri()
+              + " ("
+              + cause.getMessage()
+              + "): start one with 'flightbridge serve', or correct the uri",
+          error);
+    }
+    return BridgeException.of(text, code, error);
+  }
+
+  @Override
+  public void close() {
+    channel.shutdownNow();
+    try {
+      channel.awaitTermination(CLOSING_SECONDS, TimeUnit.SECONDS);
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private ManagedChannel connect() {
+    NettyChannelBuilder builder =
+        NettyChannelBuilder.forAddress(endpoint.host(), endpoint.port())
+            .maxInboundMessageSize(Integer.MAX_VALUE)
+            .keepAliveTime(30, TimeUnit.SECONDS)
+            .keepAliveTimeout(options.timeout().toMillis(), TimeUnit.MILLISECONDS);
+    if (!endpoint.tls()) {
+      return builder.usePlaintext().build();
+    }
+    try {
+      var tls = GrpcSslContexts.forClient();
+      if (options.tlsCa() != null) {
+        tls.trustManager(pem("tls_ca", options.tlsCa()));
+      }
+      if (options.tlsClientCert() != null && options.tlsClientKey() != null) {
+        tls.keyManager(
+            pem("tls_client_cert", options.tlsClientCert()),
+            pem("tls_client_key", options.tlsClientKey()));
+      }
+      return builder.negotiationType(NegotiationType.TLS).sslContext(tls.build()).build();
+    } catch (SSLException | IllegalArgumentException error) {
+      throw new BridgeException(
+          Code.INVALID_ARGUMENT,
+          "the TLS files cannot be used ("
+              + error.getMessage()
+              + "): tls_ca and tls_client_cert are PEM certificates, tls_client_key a PEM PKCS#8 key",
+          error);
+    }
+  }
+
+  private static File pem(String name, String path) {
+    File file = new File(path);
+    if (!file.canRead()) {
+      throw new BridgeException(
+          Code.INVALID_ARGUMENT,
+          "option "
+              + name
+              + "='"
+              + path
+              + "' cannot be read: give a PEM file that driver and executors find under that path");
+    }
+    return file;
+  }
+}

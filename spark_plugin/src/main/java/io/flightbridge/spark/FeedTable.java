@@ -1,0 +1,83 @@
+package io.flightbridge.spark;
+
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.flightbridge.protocol.WriteMode;
+import java.util.EnumSet;
+import java.util.Map;
+import java.util.Set;
+import org.apache.spark.sql.connector.catalog.SupportsWrite;
+import org.apache.spark.sql.connector.catalog.TableCapability;
+import org.apache.spark.sql.connector.write.LogicalWriteInfo;
+import org.apache.spark.sql.connector.write.SupportsTruncate;
+import org.apache.spark.sql.connector.write.Write;
+import org.apache.spark.sql.connector.write.WriteBuilder;
+import org.apache.spark.sql.types.StructType;
+
+/** A feed as a table of Spark's. Nothing is asked of the server before it has to be. */
+final class FeedTable implements SupportsWrite {
+  private final Map<String, String> properties;
+  private final StructType schema;
+
+  private FeedTable(Map<String, String> properties, StructType schema) {
+    this.properties = properties;
+    this.schema = schema;
+  }
+
+  static FeedTable of(Map<String, String> properties, StructType schema) {
+    if (schema == null) {
+      throw new BridgeException(Code.INVALID_ARGUMENT, "the flightbridge format only writes");
+    }
+    return new FeedTable(properties, schema);
+  }
+
+  @Override
+  public String name() {
+    return "flightbridge " + properties.getOrDefault("feed", "");
+  }
+
+  @Override
+  @SuppressWarnings("deprecation") // what Spark 3.5 knows
+  public StructType schema() {
+    return schema;
+  }
+
+  @Override
+  public Set<TableCapability> capabilities() {
+    Set<TableCapability> all =
+        EnumSet.of(TableCapability.ACCEPT_ANY_SCHEMA, TableCapability.TRUNCATE);
+    if (properties.containsKey(FlightBridgeSource.PLANNED)) {
+      all.add(TableCapability.BATCH_WRITE);
+    }
+    return all;
+  }
+
+  @Override
+  public WriteBuilder newWriteBuilder(LogicalWriteInfo info) {
+    Map<String, String> options = new java.util.HashMap<>(properties);
+    options.putAll(info.options().asCaseSensitiveMap());
+    return new Builder(info, options);
+  }
+
+  private static final class Builder implements WriteBuilder, SupportsTruncate {
+    private final LogicalWriteInfo info;
+    private final Map<String, String> options;
+    private WriteMode mode = WriteMode.WRITE_MODE_APPEND;
+
+    Builder(LogicalWriteInfo info, Map<String, String> options) {
+      this.info = info;
+      this.options = options;
+    }
+
+    @Override
+    public WriteBuilder truncate() {
+      mode = WriteMode.WRITE_MODE_OVERWRITE;
+      return this;
+    }
+
+    @Override
+    public Write build() {
+      return new FeedWrite(WriteOptions.parse(options, mode), info.schema(), info.queryId());
+    }
+  }
+}
