@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 
 from flightbridge.spark import save_modes
 from flightbridge.spark.environment import diagnose, find_java
+from flightbridge.spark.predicting import predict
 from flightbridge.spark.writing import register, write
 
 if TYPE_CHECKING:
     from flightbridge.spark.source import FlightBridgeDataSource
 
-__all__ = ["FlightBridgeDataSource", "diagnose", "find_java", "register", "write"]
+__all__ = ["FlightBridgeDataSource", "diagnose", "find_java", "predict", "register", "write"]
 
 save_modes.install()
 

@@ -31,6 +31,19 @@ class Column:
     mask: bool
     sparse: bool
 
+    @classmethod
+    def of(cls, leaf: _batches.ColumnLayout) -> Column:
+        """The column that the core's leaf becomes."""
+        return cls(
+            name=leaf.name,
+            keys=leaf.keys,
+            dtype="string" if leaf.dtype == "bytes" else leaf.dtype,
+            shape=leaf.shape,
+            levels=leaf.levels,
+            mask=leaf.mask,
+            sparse=leaf.sparse,
+        )
+
     @property
     def layout(self) -> str:
         """As the op's attribute of that name has it."""
@@ -113,14 +126,26 @@ def columns_of(schema: pa.Schema, spec: commands_pb2.ReaderSpec) -> list[Column]
                 f"{', '.join(schema.names)}"
             )
     return [
-        Column(
-            name=leaf.name,
-            keys=leaf.keys,
-            dtype="string" if leaf.dtype == "bytes" else leaf.dtype,
-            shape=leaf.shape,
-            levels=leaf.levels,
-            mask=leaf.mask,
-            sparse=leaf.sparse,
-        )
+        Column.of(leaf)
         for leaf in _batches.layouts(schema.serialize().to_pybytes(), spec.SerializeToString())
     ]
+
+
+def tensor_of(value: Any) -> Any:
+    """A value or mask of :mod:`flightbridge.batches` as a tensor; None stays None. Copies."""
+    import tensorflow as tf
+
+    from flightbridge import batches
+
+    if value is None:
+        return None
+    if isinstance(value, batches.Sparse):
+        values = tensor_of(value.values)
+        return tf.SparseTensor(tf.constant(value.indices), values, value.dense_shape)
+    if isinstance(value, batches.Ragged):
+        return tf.RaggedTensor.from_row_splits(
+            tensor_of(value.values), tf.constant(value.row_splits), validate=False
+        )
+    if isinstance(value, batches.BytesArray):
+        return tf.constant(value.to_numpy(), tf.string)
+    return tf.constant(value)  # a copy: the slab may go back before TensorFlow is done

@@ -38,6 +38,7 @@ def make(
     def generate() -> Iterator[Any]:
         from flightbridge import batches
         from flightbridge._native import _batches
+        from flightbridge.tf._elements import tensor_of
 
         mine = type(spec)()
         mine.CopyFrom(spec)
@@ -47,7 +48,7 @@ def make(
             if start and number == first_pass:
                 reader._reader.seek(start)
             while (values := reader.next_leaves()) is not None:
-                tensors = {name: tuple(map(_tensor, pair)) for name, pair in values.items()}
+                tensors = {name: tuple(map(tensor_of, pair)) for name, pair in values.items()}
                 yield _element(structure, tree, tensors)
 
     dataset = tf.data.Dataset.from_generator(
@@ -59,21 +60,3 @@ def make(
 
 def _element(structure: Any, tree: dict[str, Any], tensors: dict[str, Any]) -> Any:
     return column_tree.build(structure, tree, lambda leaf: tensors[leaf.name])
-
-
-def _tensor(value: Any) -> Any:
-    import tensorflow as tf
-
-    from flightbridge import batches
-
-    if value is None:
-        return None
-    if isinstance(value, batches.Sparse):
-        return tf.SparseTensor(tf.constant(value.indices), _tensor(value.values), value.dense_shape)
-    if isinstance(value, batches.Ragged):
-        return tf.RaggedTensor.from_row_splits(
-            _tensor(value.values), tf.constant(value.row_splits), validate=False
-        )
-    if isinstance(value, batches.BytesArray):
-        return tf.constant(value.to_numpy(), tf.string)
-    return tf.constant(value)  # a copy: the slab may go back before TensorFlow is done

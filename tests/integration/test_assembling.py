@@ -111,7 +111,7 @@ def test_a_null_is_an_error_that_names_column_and_row():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(UnsupportedTypeError, match="'d'.*dtypes"):
+    with pytest.raises(UnsupportedTypeError, match=r"'d'.*dtypes"):
         RowAssembler(pa.schema([("d", pa.decimal128(5, 2))]))
     with pytest.raises(InvalidArgumentError, match="pad_to"):
         RowAssembler(pa.schema([("x", pa.int64())]), pad_to={"x": 3})

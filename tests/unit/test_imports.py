@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ FORBIDDEN = {
     "recovery": ["flightbridge.launcher", "flightbridge.cli"],
     "spark": ["tensorflow", "tf_keras", "keras", "flightbridge.tf", "flightbridge.cli"],
     "tf": ["pyspark", "flightbridge.spark", "flightbridge.cli"],
+    "scoring": ["pyspark", "flightbridge.spark", "flightbridge.cli"],
     "bench": ["flightbridge.cli"],
     "v1": ["flightbridge.cli"],
     "_native": ["flightbridge.cli", "tensorflow", "pyspark"],
@@ -62,6 +65,19 @@ def test_python_arrows(package):
                 assert name != banned and not name.startswith(banned + "."), (
                     f"{path.relative_to(ROOT)} imports {name}"
                 )
+
+
+def test_spark_and_scoring_load_no_tensorflow():
+    """Where executors and clients of a model server need none, importing must not load it."""
+    code = (
+        "import sys, flightbridge.spark\n"
+        "import flightbridge.scoring.slices, flightbridge.scoring.request\n"
+        "import flightbridge.scoring.models, flightbridge.scoring.devices\n"
+        "import flightbridge.scoring.cache\n"
+        "assert not {'tensorflow', 'keras', 'tf_keras'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_native_arrows():
