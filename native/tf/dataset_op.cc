@@ -214,7 +214,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   absl::Status SaveInternal(SerializationContext* ctx, IteratorStateWriter* writer) override {
     std::lock_guard<std::mutex> lock(mu_);
     const int64_t pass =
-        pass_ == kNotStarted ? Iterations::Instance().Peek(passes_of_, first_pass()) : pass_;
+        pass_ == kNotStarted ? Iterations::Instance().Peek(passes_of_, earliest_pass()) : pass_;
     TF_RETURN_IF_ERROR(writer->WriteScalar(prefix(), kPass, pass));
     const bool at_start = position_.empty() && pass == first_pass();
     return writer->WriteScalar(prefix(), kPosition,
@@ -242,10 +242,11 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   static constexpr int64_t kNotStarted = -1;
 
   int64_t first_pass() const { return dataset()->args().first_pass; }
+  int64_t earliest_pass() const { return first_pass() + RepeatsBefore(prefix()); }
 
   absl::Status Begin() {
     if (source_.is_open()) return absl::OkStatus();
-    if (pass_ == kNotStarted) pass_ = Iterations::Instance().Take(passes_of_, first_pass());
+    if (pass_ == kNotStarted) pass_ = Iterations::Instance().Take(passes_of_, earliest_pass());
     return Open();
   }
 

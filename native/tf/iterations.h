@@ -6,12 +6,29 @@
 // the process, under an id that the Python dataset drew, with the device that runs it.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 namespace flightbridge_tf {
+
+// How often the Dataset.repeat() around an iterator has begun anew: TensorFlow notes it in the
+// iterator's prefix, "...::FiniteRepeat[2]::BatchV2::...". That many passes are over, which a
+// restored process knows from nothing else where a stage in between had exhausted the source: the
+// checkpoint then holds nothing of it.
+inline int64_t RepeatsBefore(std::string_view prefix) {
+  constexpr std::string_view kRepeat = "Repeat[";
+  const size_t at = prefix.rfind(kRepeat);
+  if (at == std::string_view::npos) return 0;
+  const std::string_view rest = prefix.substr(at + kRepeat.size());
+  int64_t index = 0;
+  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), index);
+  return parsed.ec == std::errc() ? std::max<int64_t>(index, 0) : 0;
+}
 
 // Thread-safe; does not block beyond its own lock.
 class Iterations {
@@ -21,16 +38,18 @@ class Iterations {
     return *instance;
   }
 
-  // The pass of an iterator of `dataset` that starts reading now; the first one's is `first`.
-  int64_t Take(const std::string& dataset, int64_t first) {
+  // The pass of an iterator of `dataset` that starts reading now, `at_least` that one.
+  int64_t Take(const std::string& dataset, int64_t at_least) {
     std::lock_guard<std::mutex> lock(mu_);
-    return next_.try_emplace(dataset, first).first->second++;
+    int64_t& next = next_.try_emplace(dataset, at_least).first->second;
+    next = std::max(next, at_least);
+    return next++;
   }
 
-  int64_t Peek(const std::string& dataset, int64_t first) const {
+  int64_t Peek(const std::string& dataset, int64_t at_least) const {
     std::lock_guard<std::mutex> lock(mu_);
     const auto found = next_.find(dataset);
-    return found == next_.end() ? first : found->second;
+    return found == next_.end() ? at_least : std::max(found->second, at_least);
   }
 
   // After a restore: later iterators go on as they would have in the saved run.
