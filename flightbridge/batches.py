@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -31,6 +30,7 @@ import pyarrow as pa
 
 from flightbridge import column_tree
 from flightbridge._native import _batches
+from flightbridge.closing import Closing
 from flightbridge.column_options import Fill
 from flightbridge.errors import InvalidArgumentError
 from flightbridge.reader_spec import POLICIES, UNEVEN, make_spec
@@ -342,7 +342,7 @@ def from_position(uri: str, position: bytes, *, batch_size: int, **settings: Any
     return read(uri, saved.feed, batch_size=batch_size, position=position, **known, **settings)
 
 
-class BatchReader(Iterator[Element]):
+class BatchReader(Iterator[Element], Closing):
     """Batches of a feed, read ahead by native threads.
 
     Iteration blocks until a batch is assembled, without the GIL; Ctrl-C works. For one thread,
@@ -425,15 +425,7 @@ class BatchReader(Iterator[Element]):
         """Stops all threads. Idempotent."""
         self._reader.close()
 
-    def __enter__(self) -> BatchReader:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
 
 

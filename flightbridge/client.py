@@ -17,11 +17,11 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flightbridge.closing import Closing
 from flightbridge.config import parse_servers
 from flightbridge.credentials import resolve
 from flightbridge.descriptions import (
@@ -67,7 +67,7 @@ _MODES = {
 }
 
 
-class PutStream:
+class PutStream(Closing):
     """One attempt at writing one partition; use it as a context manager.
 
     Leaving the ``with`` block without :meth:`finish` aborts the attempt. Thread-safe, one call at
@@ -119,19 +119,11 @@ class PutStream:
                 self._native.abort()
                 self._over = True
 
-    def __enter__(self) -> PutStream:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.abort()
 
 
-class Client:
+class Client(Closing):
     """A connection to one server; made by :func:`connect`. Thread-safe.
 
     Not fork-safe: connect after the fork. Every call has the deadline ``timeout_s``; in a stream
@@ -453,15 +445,7 @@ class Client:
         """Closes the connection. Streams that are open keep it until they end."""
         self._native.close()
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
 
     def __repr__(self) -> str:

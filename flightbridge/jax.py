@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from flightbridge import source
+from flightbridge.closing import Closing
 from flightbridge.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def batches(
         raise
 
 
-class BatchIterator(Iterator[Any]):
+class BatchIterator(Iterator[Any], Closing):
     """Made by :func:`batches`. For one thread. Leaving the ``with`` block stops the reader."""
 
     def __init__(
@@ -157,15 +157,7 @@ class BatchIterator(Iterator[Any]):
         self._coming.clear()
         self._reader.close()
 
-    def __enter__(self) -> BatchIterator:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
 
     def _element(self, batch: Batch) -> Any:

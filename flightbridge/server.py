@@ -12,11 +12,11 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from flightbridge import tls as tls_files
 from flightbridge._native._server import NativeServer
+from flightbridge.closing import Closing
 from flightbridge.config import parse_bytes, parse_servers
 from flightbridge.control import ControlServer
 from flightbridge.errors import InvalidArgumentError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _live: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
-class Server:
+class Server(Closing):
     """An Arrow Flight server over a store of feeds, serving once constructed.
 
     Thread-safe. Use it as a context manager, or call :meth:`stop`; a server that is never stopped
@@ -204,15 +204,7 @@ class Server:
             if self._control is not None:
                 self._control.stop()
 
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.stop()
 
     def __repr__(self) -> str:

@@ -20,12 +20,12 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from flightbridge.client import connect
+from flightbridge.closing import Closing
 from flightbridge.errors import (
     FailedPreconditionError,
     FlightBridgeError,
@@ -44,7 +44,7 @@ _END = struct.pack("<i", 0)  # behind a continuation: no more messages
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the reader sees a connection that broke
 
 
-class StreamEndpoint:
+class StreamEndpoint(Closing):
     """Serves one feed to whoever connects. Thread-safe; :meth:`close` it.
 
     Attributes:
@@ -126,15 +126,7 @@ class StreamEndpoint:
         if self._socket_path is not None:
             Path(self._socket_path).unlink(missing_ok=True)
 
-    def __enter__(self) -> StreamEndpoint:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
 
     # ---- listening ------------------------------------------------------------------------
