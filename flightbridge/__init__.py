@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flightbridge.client import Client, connect
     from flightbridge.reading import read
     from flightbridge.resharding import reshard
+    from flightbridge.scoring.client import score
     from flightbridge.server import Server
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "errors",
     "read",
     "reshard",
+    "score",
 ]
 
 _LAZY = {
@@ -40,6 +42,7 @@ _LAZY = {
     "read": "flightbridge.reading",
     "Server": "flightbridge.server",
     "reshard": "flightbridge.resharding",
+    "score": "flightbridge.scoring.client",
 }
 
 

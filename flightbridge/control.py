@@ -63,9 +63,8 @@ class ControlServer:
         host: Address to listen on.
         port: Port to listen on; 0 picks a free one.
         status: Gives an encoded ``flightbridge.v1.ServerStatus`` for the value of an
-            ``authorization`` header, or raises what the caller is to be told.
+            ``authorization`` header, or raises what the caller is to be told. None: health alone.
         feeds: Gives encoded ``flightbridge.v1.FeedInfo`` messages, likewise.
-
         tls: Paths of certificate, key and client CA, as the Flight port has them; empty without.
 
     Raises:
@@ -77,8 +76,8 @@ class ControlServer:
         host: str,
         port: int,
         *,
-        status: Callable[[str], bytes],
-        feeds: Callable[[str], list[bytes]],
+        status: Callable[[str], bytes] | None = None,
+        feeds: Callable[[str], list[bytes]] | None = None,
         tls: tuple[str, str, str] = ("", "", ""),
     ) -> None:
         self._health = health.HealthServicer()
@@ -88,9 +87,10 @@ class ControlServer:
             options=[("grpc.so_reuseport", 0)],
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(
-            _Coordinator(status, feeds), self._server
-        )
+        if status is not None and feeds is not None:
+            coordinator_pb2_grpc.add_CoordinatorServicer_to_server(
+                _Coordinator(status, feeds), self._server
+            )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port: int = (

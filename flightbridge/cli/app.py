@@ -10,6 +10,7 @@ from flightbridge.cli.doctor import doctor
 from flightbridge.cli.failures import Invocation
 from flightbridge.cli.feeds import feeds
 from flightbridge.cli.serve import serve
+from flightbridge.cli.serve_model import serve_model
 from flightbridge.cli.stream import stream
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -32,5 +33,5 @@ def cli(invocation: Invocation, debug: bool) -> None:
     invocation.debug = invocation.debug or debug
 
 
-for command in (serve, feeds, stream, doctor, bench):
+for command in (serve, serve_model, feeds, stream, doctor, bench):
     cli.add_command(command)

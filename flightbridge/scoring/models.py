@@ -113,7 +113,8 @@ def import_tensorflow() -> Any:
     except ImportError as error:
         raise FailedPreconditionError(
             f"TensorFlow cannot be imported by {sys.executable} on {os.uname().nodename} "
-            f"({error}): install it there, pip install 'flightbridge[tensorflow]'"
+            f"({error}): install it there, pip install 'flightbridge[tensorflow]', or score with "
+            "uri= a model that flightbridge serve-model serves"
         ) from error
 
 

@@ -32,6 +32,14 @@ def groups(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.Rec
         yield held
 
 
+def cut(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Pieces of about ``max_bytes`` at most, of equal numbers of rows; a row is never cut."""
+    parts = max(1, -(-batch.nbytes // max_bytes))
+    rows = max(1, -(-batch.num_rows // parts))
+    for begin in range(0, batch.num_rows, rows):
+        yield batch.slice(begin, rows)
+
+
 def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The columns of ``schema``, in its types; others are left out.
 

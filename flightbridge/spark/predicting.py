@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from flightbridge.errors import InvalidArgumentError, SchemaMismatchError, UnsupportedTypeError
+from flightbridge.scoring.client import (
+    DEFAULT_TIMEOUT_S,
+    ModelAddress,
+    describe,
+    make_address,
+)
 from flightbridge.scoring.devices import check_device
 from flightbridge.scoring.models import ModelRef, make_ref
 from flightbridge.scoring.request import DEFAULT_BATCH_SIZE, ScoreRequest, make_request
@@ -63,10 +70,28 @@ class Predictor:
             yield from joined([piece.select(list(self.keep)) for piece in pieces], predictions)
 
 
+@dataclass(frozen=True)
+class RemotePredictor:
+    """As :class:`Predictor`, for a model that a server has. Needs no TensorFlow."""
+
+    address: ModelAddress
+    request: ScoreRequest
+    schema: pa.Schema
+    keep: tuple[str, ...]
+    made: pa.Schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Sends one partition to the server, a few batches at a time."""
+        from flightbridge.scoring.client import exchange
+
+        yield from exchange(self.address, self.request, self.schema, batches, list(self.keep))
+
+
 def predict(
     df: DataFrame,
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
     *,
+    uri: Any = None,
     columns: str | Iterable[str] | Mapping[str, str] | None = None,
     outputs: Iterable[str] | Mapping[str, str] | None = None,
     keep: Iterable[str] | None = None,
@@ -83,6 +108,11 @@ def predict(
     vectors: Mapping[str, int] | None = None,
     sparse: Iterable[str] = (),
     codes: Iterable[str] = (),
+    token: str | None = None,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_client_cert: str | os.PathLike[str] | None = None,
+    tls_client_key: str | os.PathLike[str] | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> DataFrame:
     """The DataFrame with a model's predictions as further columns.
 
@@ -95,6 +125,9 @@ def predict(
         df: The rows to score.
         model: Path of a SavedModel's directory, or of a Keras model's ``.keras`` or ``.h5`` file,
             which driver and executors all find there.
+        uri: In place of ``model``: a server that ``flightbridge serve-model`` runs, ``grpc://HOST:
+            PORT``, which driver and executors all reach. They need no TensorFlow then, and
+            ``signature``, ``modules`` and ``device`` are the server's.
         columns: Which columns the model is given. None: for each of its inputs the column of that
             name. A name: its only input. A dict: input to column, where the names differ; a column
             may also be ``"column.field"`` or ``"column_mask"``. For a model whose inputs have no
@@ -118,6 +151,12 @@ def predict(
         vectors: Column to size of its MLlib vectors, where their column does not say.
         sparse: Columns of MLlib vectors that become sparse tensors.
         codes: Dictionary columns to be read as codes. Spark has none.
+        token: With ``uri``: bearer token; None: the driver's ``FLIGHTBRIDGE_TOKEN``.
+        tls_ca: With ``uri``, as the next two: PEM file that driver and executors find under one
+            path; by default the driver's ``FLIGHTBRIDGE_TLS_CA`` and its like.
+        tls_client_cert: PEM file of this client's certificate.
+        tls_client_key: PEM file of its key.
+        timeout_s: With ``uri``: deadline in seconds of every wait for the server.
 
     Raises:
         InvalidArgumentError: An argument is malformed, or there is no such model or signature.
@@ -126,6 +165,7 @@ def predict(
         UnsupportedTypeError: A column has no tensor form, or an output no type of Spark's.
         FailedPreconditionError: pyspark is missing; or TensorFlow is, on the driver, and there is
             no ``schema``.
+        ServerUnavailableError: No server answers at ``uri``.
 
         What goes wrong in a task reaches the action that runs the DataFrame, inside an exception of
         Spark's.
@@ -145,8 +185,36 @@ def predict(
         sparse=sparse,
         codes=codes,
     )
-    ref = make_ref(model, signature, modules)
     readable, unreadable = _arrow_fields(df.schema)
+    if (model is None) == (uri is None):
+        raise InvalidArgumentError(
+            f"model={model!r} and uri={uri!r}: give the one or the other, a saved model's path or "
+            "a model server"
+        )
+    if uri is not None:
+        for name, value in {"signature": signature, "modules": tuple(modules) or None}.items():
+            if value is not None:
+                raise InvalidArgumentError(
+                    f"{name}={value!r} is given with uri={uri!r}: it is a setting of the server's"
+                )
+        if schema is not None:
+            request = replace(request, schema=_made_by_schema(df, schema))
+        address = make_address(
+            uri,
+            timeout_s=timeout_s,
+            token=token,
+            tls_ca=tls_ca,
+            tls_client_cert=tls_client_cert,
+            tls_client_key=tls_client_key,
+        )
+        with _unreadable_first(unreadable):
+            said = describe(address, request, readable)
+        made = said.made if said.made is not None else pa.schema([])
+        request = replace(request, outputs=said.outputs)
+        reads = pa.schema([readable.field(name) for name in said.reads])
+        remote = RemotePredictor(address, request, reads, names, made)
+        return _applied(df, remote, names, reads, made, unreadable)
+    ref = make_ref(model or "", signature, modules)
     if schema is None:
         scorer = _loaded(ref, request, readable, unreadable)
         reads, made = scorer.schema, scorer.output_schema
@@ -204,8 +272,15 @@ def _loaded(
     """The model, loaded here to see what it reads and makes."""
     from flightbridge.scoring import cache
 
-    try:
+    with _unreadable_first(unreadable):
         return cache.scorer_of(ref, request, readable)
+
+
+@contextlib.contextmanager
+def _unreadable_first(unreadable: Mapping[str, UnsupportedTypeError]) -> Iterator[None]:
+    """Says of a column that is missing why it was left out."""
+    try:
+        yield
     except SchemaMismatchError as error:
         for name, why in unreadable.items():
             if repr(name) in str(error):

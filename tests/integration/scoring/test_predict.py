@@ -11,6 +11,7 @@ import flightbridge.spark
 from flightbridge.errors import (
     InvalidArgumentError,
     SchemaMismatchError,
+    ServerUnavailableError,
     UnsupportedTypeError,
 )
 from flightbridge.spark.failures import original_errors
@@ -273,3 +274,39 @@ def test_predictions_go_into_a_feed(connect_session, models, bridge, client):
     assert dict(zip(*(table[name].to_pylist() for name in ("id", "y")), strict=True)) == expected(
         1000
     )
+
+
+def test_a_model_server_scores_for_tasks(spark, models):
+    from flightbridge.scoring.server import ModelServer
+
+    with ModelServer(models.exported) as server:
+        settings = {"uri": server.uri, "pad_to": {"f": 3}, "keep": ["id"], "batch_size": 64}
+        scored = flightbridge.spark.predict(numbers(spark), **settings)
+        assert scored.columns == ["id", "prediction"]
+        rows = scored.collect()
+        assert Counter((row.id, row.prediction) for row in rows) == Counter(expected(1000).items())
+        typed = flightbridge.spark.predict(
+            numbers(spark, rows=10), uri=server, schema="y double", pad_to={"f": 3}
+        )
+        assert {row.id: row.y for row in typed.collect()} == expected(10)
+        for settings, error, says in [
+            ({"columns": {"x": "id", "f": "f"}}, SchemaMismatchError, "dtypes="),
+            ({"columns": {"x": "gone", "f": "f"}}, SchemaMismatchError, "'gone'"),
+            ({"signature": "x"}, InvalidArgumentError, "server's"),
+            ({"model": models.keras}, InvalidArgumentError, "the one or the other"),
+            ({"timeout_s": 0}, InvalidArgumentError, "timeout_s=0"),
+        ]:
+            with pytest.raises(error, match=says):
+                flightbridge.spark.predict(
+                    numbers(spark), **{"uri": server.uri, "pad_to": {"f": 3}, **settings}
+                )
+        nulls = numbers(spark, rows=10, partitions=1).selectExpr(
+            "id", "f", "if(id = 7, null, x) as x"
+        )
+        failing = flightbridge.spark.predict(nulls, uri=server.uri, pad_to={"f": 3})
+        with pytest.raises(InvalidArgumentError, match=r"'x' has a null"), original_errors():
+            failing.collect()
+    with pytest.raises(ServerUnavailableError):
+        flightbridge.spark.predict(numbers(spark), uri=server.uri, timeout_s=20)
+    with pytest.raises(InvalidArgumentError, match="the one or the other"):
+        flightbridge.spark.predict(numbers(spark))
