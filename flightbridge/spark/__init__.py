@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 from flightbridge.spark import save_modes
 from flightbridge.spark.environment import diagnose, find_java
-from flightbridge.spark.predicting import predict
 from flightbridge.spark.writing import register, write
 
 if TYPE_CHECKING:
+    from flightbridge.spark.predicting import predict
     from flightbridge.spark.source import FlightBridgeDataSource
 
 __all__ = ["FlightBridgeDataSource", "diagnose", "find_java", "predict", "register", "write"]
@@ -41,6 +41,10 @@ save_modes.install()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "predict":  # it stands on pyarrow, which importing this must not
+        from flightbridge.spark.predicting import predict
+
+        return predict
     if name == "FlightBridgeDataSource":  # its base class is pyspark's
         from flightbridge.spark.environment import require_pyspark
 
