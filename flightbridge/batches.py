@@ -389,6 +389,11 @@ class BatchReader(Iterator[Element], Closing):
         """Where the next row is, in some hundred bytes, for ``read(position=...)``."""
         return self._reader.position()
 
+    @property
+    def fingerprint(self) -> int:
+        """Of the feed's content: another one means that it was written again."""
+        return int(parse_position(self.position()).fingerprint)
+
     def confirm(self, position: bytes | None = None) -> None:
         """Says that this reader will never continue from before a position.
 

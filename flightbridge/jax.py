@@ -74,7 +74,8 @@ def batches(
         first_epoch: The epoch to begin with, which its shuffle depends on.
         position: What :meth:`BatchIterator.position` returned, to continue at the exact next row.
         **settings: ``shuffle``, ``seed``, ``epochs``, ``drop_remainder``, ``policy``, ``token`` and
-            every other of :func:`flightbridge.batches.read`.
+            every other of :func:`flightbridge.batches.read`; and ``fingerprint``, that of an
+            earlier iterator, for an error where the feed was written again since.
 
     Returns:
         An iterator of pytrees of ``[rows]`` (``[rows, k]`` for fixed-size lists), or
@@ -147,6 +148,11 @@ class BatchIterator(Iterator[Any], Closing):
     def position(self) -> bytes:
         """Where the row after the batch handed out last is, for ``batches(position=...)``."""
         return self._position
+
+    @property
+    def fingerprint(self) -> int:
+        """Of the feed's content, for ``batches(fingerprint=...)`` in later epochs."""
+        return self._reader.fingerprint
 
     def confirm(self, position: bytes | None = None) -> None:
         """As :meth:`flightbridge.batches.BatchReader.confirm`."""

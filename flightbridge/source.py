@@ -43,11 +43,19 @@ class FeedSource:
     settings: Mapping[str, Any]
 
     def open(
-        self, *, shard: tuple[int, int] | None = None, epoch: int = 0, position: bytes | None = None
+        self,
+        *,
+        shard: tuple[int, int] | None = None,
+        epoch: int = 0,
+        position: bytes | None = None,
+        fingerprint: int = 0,
     ) -> BatchReader:
         """A reader, from ``position`` or else from the beginning of ``epoch``.
 
+        ``fingerprint`` is that of the feed as an earlier reader found it, 0 for the first.
+
         Raises:
+            FailedPreconditionError: The feed was written again since.
             FeedNotFoundError: There is no such feed, or no such column.
             UnsupportedTypeError: A column has a type without a tensor form.
             PositionMismatchError: ``position`` is of another feed, shard or order.
@@ -59,6 +67,7 @@ class FeedSource:
             self.uri, self.feed, columns=self._read(), shard=shard, **dict(self.settings)
         )
         spec.first_epoch = epoch
+        spec.fingerprint = spec.fingerprint or fingerprint
         return open_reader(spec, position)
 
     def element(self, batch: Batch, convert: Callable[[Column], Any]) -> Any:

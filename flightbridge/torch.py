@@ -89,8 +89,9 @@ def dataset(
     Raises:
         InvalidArgumentError: An argument has a wrong type or is out of range.
 
-        While iterating: those of :func:`flightbridge.batches.read`; ``UnsupportedTypeError`` for a
-        column of strings with ``strings="error"``.
+        While iterating: ``FailedPreconditionError`` where the feed was written again since the
+        dataset's first iterator; those of :func:`flightbridge.batches.read`;
+        ``UnsupportedTypeError`` for a column of strings with ``strings="error"``.
     """
     for name, value, choices in (("ragged", ragged, _RAGGED), ("strings", strings, _STRINGS)):
         if value not in choices:
@@ -113,6 +114,8 @@ class FeedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         self._strings = strings
         # Shared with the workers of a DataLoader, those that persist included.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        # Of the feed as the first iterator found it: later ones read that or nothing. 0: none yet.
+        self._fingerprint = torch.zeros((), dtype=torch.int64).share_memory_()
         self._start: dict[str, Any] | None = None
         self._last: FeedIterator | None = None
 
@@ -133,6 +136,7 @@ class FeedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             self._part(),
             int(self._epoch),
             lambda reader: _Converter(reader, self._ragged, self._strings),
+            self._fingerprint,
         )
         if start is not None:
             iterator.load_state_dict(start)
@@ -199,12 +203,14 @@ class FeedIterator(Iterator[Any]):
         shard: tuple[int, int] | None,
         epoch: int,
         converter: Callable[[batches.BatchReader], Callable[[Column], Any]],
+        fingerprint: torch.Tensor,
     ) -> None:
         """For :class:`FeedDataset`."""
         self._source = made
         self._shard = shard
         self._epoch = epoch
         self._converter = converter
+        self._fingerprint = fingerprint
         self._convert: Callable[[Column], Any] | None = None
         self._reader: batches.BatchReader | None = None
         self._position: bytes | None = None  # where to begin; once closed, where it ended
@@ -268,8 +274,13 @@ class FeedIterator(Iterator[Any]):
             if self._ended:
                 raise FailedPreconditionError("the iterator is closed: make another")
             self._reader = self._source.open(
-                shard=self._shard, epoch=self._epoch, position=self._position
+                shard=self._shard,
+                epoch=self._epoch,
+                position=self._position,
+                fingerprint=int(self._fingerprint) % 2**64,
             )
+            found = self._reader.fingerprint
+            self._fingerprint.fill_(found - 2**64 if found >= 2**63 else found)
             self._convert = self._converter(self._reader)
         return self._reader
 

@@ -13,6 +13,7 @@ jax = pytest.importorskip("jax", reason="the extra 'jax' is not installed: make 
 import flightbridge.jax  # noqa: E402
 from flightbridge import batches  # noqa: E402
 from flightbridge.errors import (  # noqa: E402
+    FailedPreconditionError,
     FeedNotFoundError,
     InvalidArgumentError,
     PositionMismatchError,
@@ -167,3 +168,15 @@ def test_mistakes_are_named(bridge):
         saved = reader.position()
     with pytest.raises(PositionMismatchError, match="seed"):
         read(bridge, shuffle=True, seed=5, position=saved)
+
+
+def test_a_feed_that_is_written_again_is_refused_by_its_fingerprint(bridge):
+    with bridge.client() as client:
+        client.write("again", pa.table({"x": pa.array(range(10), pa.int32())}))
+        with flightbridge.jax.batches(bridge, "again", batch_size=4) as first:
+            known = first.fingerprint
+        with flightbridge.jax.batches(bridge, "again", batch_size=4, fingerprint=known) as second:
+            assert second.fingerprint == known
+        client.write("again", pa.table({"x": pa.array(range(9), pa.int32())}), mode="overwrite")
+        with pytest.raises(FailedPreconditionError, match="changed since"):
+            flightbridge.jax.batches(bridge, "again", batch_size=4, fingerprint=known)

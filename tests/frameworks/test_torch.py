@@ -372,3 +372,17 @@ def test_copies_share_the_epoch_and_no_iterator(bridge):
     other = copy.copy(data)
     data.set_epoch(3)
     assert other.state_dict() == {"format": 1, "epoch": 3, "position": None}
+
+
+def test_a_feed_that_is_written_again_is_refused_in_the_next_epoch(bridge):
+    with bridge.client() as client:
+        client.write("again", make_table().select(["id"]))
+        train = make(bridge, "again", shuffle=True)
+        assert sum(len(batch["id"]) for batch in train) == ROWS
+        assert sum(len(batch["id"]) for batch in copy.copy(train)) == ROWS
+        client.write("again", make_table().select(["id"]).slice(1), mode="overwrite")
+        with pytest.raises(FailedPreconditionError, match="changed since"):
+            next(iter(train))
+        with pytest.raises(FailedPreconditionError, match="changed since"):
+            next(iter(copy.copy(train)))
+        assert sum(len(batch["id"]) for batch in make(bridge, "again")) == ROWS - 1
