@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from flightbridge.scoring.watch import IdleWatch
 log = logging.getLogger("flightbridge.scoring")
 
 MAX_SCORERS = 16
+CUT_S = 15.0  # for calls whose connections are ended to come to their end
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 _MIDDLEWARE = "flightbridge-gate"
 
@@ -212,9 +214,10 @@ class _Service(pa.flight.FlightServerBase):  # type: ignore[misc]
                 self._down = threading.Thread(target=self.shutdown, name="fb-stop", daemon=True)
                 self._down.start()
         self._down.join(timeout=grace_s)
-        if self._down.is_alive():
-            self._watch.cut_all()
-            self._down.join(timeout=5)
+        until = time.monotonic() + CUT_S
+        while self._down.is_alive() and time.monotonic() < until:
+            self._watch.cut_all()  # again and again: a call may begin to wait just now
+            self._down.join(timeout=0.1)
         return not self._down.is_alive()
 
     # ---- Flight's methods -----------------------------------------------------------------
