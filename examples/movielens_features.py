@@ -21,6 +21,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+import flightbridge.spark
 from flightbridge.spark.environment import require_java
 
 # Bucket counts of the fields that are not learnt from the data; the SQL below clips to them.
@@ -92,7 +93,7 @@ def start_spark(work_dir: Path) -> SparkSession:
     """A local session as a user would make it; its log goes to ``work_dir/spark.log``.
 
     Raises:
-        FailedPreconditionError: There is no Java to run Spark with.
+        FailedPreconditionError: There is no Java to run Spark with, or no connector (`make jar`).
     """
     require_java()
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -109,7 +110,7 @@ def start_spark(work_dir: Path) -> SparkSession:
         .config("spark.sql.warehouse.dir", str(work_dir / "spark-warehouse"))
     )
     with stderr_to(work_dir / "spark.log"):
-        spark = builder.getOrCreate()
+        spark = flightbridge.spark.configure(builder).getOrCreate()
     # pyspark's own handler talks to the JVM from within the interrupted call, and py4j refuses.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return spark

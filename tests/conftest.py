@@ -26,7 +26,8 @@ def client(bridge):
 def classic_session(tmp_path_factory):
     """A classic session whose JVM also serves Spark Connect, so that one start is enough.
 
-    ``local[2,3]``: two cores, and a task may fail twice before its job does.
+    It has the Java connector. ``local[2,3]``: two cores, and a task may fail twice before its job
+    does.
     """
     from flightbridge.spark.environment import require_java
 
@@ -51,8 +52,10 @@ def classic_session(tmp_path_factory):
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": "0",
         }
+        import flightbridge.spark
+
         builder = SparkSession.builder.master("local[2,3]").appName("flightbridge-tests")
-        session = builder.config(map=settings).getOrCreate()
+        session = flightbridge.spark.configure(builder.config(map=settings)).getOrCreate()
         session.sparkContext.setLogLevel("OFF")  # tests make tasks fail on purpose
         yield session
         session.stop()

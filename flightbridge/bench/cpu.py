@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -27,9 +28,40 @@ def process_cpu_s(pid: int) -> float:
         return _ticks(pid) / _TICKS_PER_S
 
 
+def cpu_of_each(pids: Iterable[int]) -> dict[int, float]:
+    """:func:`process_cpu_s` of processes, those left out that have ended."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            found[pid] = process_cpu_s(pid)
+    return found
+
+
 def total_cpu_s(pids: Iterable[int]) -> float:
-    """The sum of :func:`process_cpu_s` over processes."""
+    """The sum of :func:`process_cpu_s` over processes that run.
+
+    Raises:
+        ProcessLookupError: One has ended.
+    """
     return sum(process_cpu_s(pid) for pid in pids)
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all processes below it that run now."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found, left = set(), [pid]
+    while left:
+        one = left.pop()
+        found.add(one)
+        left += parents.get(one, ())
+    return found
 
 
 def parse_stat_ticks(stat: str) -> int:

@@ -6,6 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 # One in three columns of each kind; widths as feature tables have them.
+SPARK_ROW_BYTES = 68
+"""Of a row of ``bench spark``: thirteen columns, numbers all."""
+
 _KINDS = (("int64", np.int64), ("float32", np.float32), ("int32", np.int32))
 
 
@@ -43,6 +46,8 @@ def _mixed_batch(random: np.random.Generator, rows: int, columns: int) -> pa.Rec
 
 def bytes_per_row(shape: str, columns: int) -> float:
     """Bytes of column data in a row of a benchmark's batches."""
+    if shape == "spark":
+        return SPARK_ROW_BYTES
     sample = (
         ratings_batches(4096, 4096)[0] if shape == "move" else mixed_batches(1, 4096, columns)[0]
     )

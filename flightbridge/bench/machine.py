@@ -11,7 +11,7 @@ from typing import Any
 
 from flightbridge import __version__
 
-_PACKAGES = ("pyarrow", "numpy", "tensorflow", "grpcio")
+_PACKAGES = ("pyarrow", "numpy", "tensorflow", "pyspark", "grpcio")
 
 
 def cpu_model(cpuinfo: str) -> str:

@@ -23,6 +23,7 @@ class BenchOptions:
         peers: Further peers of ``tf``, of :data:`flightbridge.bench.tf_peers.NAMES`.
         quick: Whether this only checks that everything works.
         spill_memory: Bytes that the server of ``spill`` may hold in memory.
+        own_core: Whether the server of ``spark`` gets a core that Spark does not use.
         folder: Where ``spill`` writes; None is the system's folder for temporary files.
     """
 
@@ -38,6 +39,7 @@ class BenchOptions:
     quick: bool = False
     spill_memory: int = 512 << 20
     folder: str | None = None
+    own_core: bool = False
 
     @property
     def memory_limit(self) -> int:

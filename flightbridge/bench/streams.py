@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from flightbridge.bench.cpu import total_cpu_s
+from flightbridge.bench.cpu import cpu_of_each
 from flightbridge.bench.model import Sample
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ Stream = Callable[[list[float]], None]
 def timed(
     streams: Sequence[Stream],
     *,
-    pids: Iterable[int],
+    pids: Iterable[int] | Callable[[], Iterable[int]],
     moved_bytes: int,
     moved_batches: int,
     before: Callable[[], object] | None = None,
@@ -29,15 +29,16 @@ def timed(
 
     Args:
         streams: What to run.
-        pids: Every process taking part, this one included.
+        pids: Every process taking part, this one included; asked for before and after, where
+            processes come while it runs. What ended meanwhile does not count.
         moved_bytes: Bytes that all streams move together.
         moved_batches: Batches that all streams move together.
         before: Runs first, inside the time (opening a write job).
         after: Runs last, inside the time (committing it).
     """
-    pids = list(pids)
+    taking_part = pids if callable(pids) else list(pids).copy
     latencies: list[list[float]] = [[] for _ in streams]
-    cpu_before = total_cpu_s(pids)
+    cpu_before = cpu_of_each(taking_part())
     begin = time.perf_counter()
     if before is not None:
         before()
@@ -52,7 +53,7 @@ def timed(
         seconds=seconds,
         bytes=moved_bytes,
         batches=moved_batches,
-        cpu_s=total_cpu_s(pids) - cpu_before,
+        cpu_s=sum(s - cpu_before.get(pid, 0.0) for pid, s in cpu_of_each(taking_part()).items()),
         latencies_ms=tuple(value for stream in latencies for value in stream),
     )
 

@@ -103,22 +103,34 @@ def _parquet(batches: list[pa.RecordBatch], options: BenchOptions, path: Path) -
     """Uncompressed, in the page cache, decoded by Arrow's threads; batches are slices."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import tensorflow as tf
 
     pq.write_table(pa.Table.from_batches(batches), path, compression="none", row_group_size=1 << 18)
-    size = options.batch_rows
+    return parquet_dataset([path], options.batch_rows, repeat=True)
+
+
+def parquet_dataset(paths: list[Path], size: int, *, repeat: bool = False) -> tf.data.Dataset:
+    """Files with columns of numbers, read by pyarrow in pieces and sliced; once, or for ever.
+
+    A piece's rows beyond its last whole batch make a smaller one, or none where it repeats.
+    """
+    import pyarrow.parquet as pq
+    import tensorflow as tf
 
     def generate() -> Iterator[dict[str, Any]]:
         while True:
-            file = pq.ParquetFile(path, memory_map=True)
-            for batch in file.iter_batches(max(size, 65_536), use_threads=True):
-                arrays = {name: batch.column(name).to_numpy() for name in batch.schema.names}
-                for begin in range(0, batch.num_rows - size + 1, size):
-                    yield {name: array[begin : begin + size] for name, array in arrays.items()}
+            for path in paths:
+                file = pq.ParquetFile(path, memory_map=True)
+                for batch in file.iter_batches(max(size, 65_536), use_threads=True):
+                    arrays = {name: batch.column(name).to_numpy() for name in batch.schema.names}
+                    rows = batch.num_rows - size + 1 if repeat else batch.num_rows
+                    for begin in range(0, rows, size):
+                        yield {name: array[begin : begin + size] for name, array in arrays.items()}
+            if not repeat:
+                return
 
     signature = {
-        field.name: tf.TensorSpec((size,), field.type.to_pandas_dtype())
-        for field in batches[0].schema
+        field.name: tf.TensorSpec((size if repeat else None,), field.type.to_pandas_dtype())
+        for field in pq.read_schema(paths[0])
     }
     made = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return made.prefetch(tf.data.AUTOTUNE)

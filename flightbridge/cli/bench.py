@@ -88,6 +88,17 @@ BENCHMARKS = (
         takes_uri=False,
     ),
     Benchmark(
+        "spark",
+        "A DataFrame of 13 columns out of Spark: through the connector, beside Spark's own noop "
+        "sink, Parquet and the Python writer; and with an epoch of tf.data behind it.",
+        "512MiB",
+        1_024,
+        13,
+        4 << 20,
+        takes_uri=False,
+        repeat=3,
+    ),
+    Benchmark(
         "spill",
         "A feed larger than the server's memory, put and got through its data directory, beside "
         "the bare disk; and how much memory the server took.",
@@ -155,7 +166,15 @@ def _command(benchmark: Benchmark) -> click.Command:
         click.option("--no-peer", is_flag=True, help="Leave the peer out."),
         click.option("--quick", is_flag=True, help="A few seconds: does it all work?"),
     ]
-    if benchmark.name != "move":
+    if benchmark.name == "spark":
+        options.append(
+            click.option(
+                "--own-core",
+                is_flag=True,
+                help="Leave one core to the server; Spark gets the others.",
+            )
+        )
+    if benchmark.name not in ("move", "spark"):
         options.insert(
             4,
             click.option(
@@ -226,6 +245,7 @@ def _run(
     memory_limit: int = 512 << 20,
     folder: str | None = None,
     peers: str = "",
+    own_core: bool = False,
     **credentials: str | None,
 ) -> None:
     from flightbridge.bench import report
@@ -257,6 +277,7 @@ def _run(
         quick=quick,
         spill_memory=min(memory_limit, 32 << 20) if quick else memory_limit,
         folder=folder,
+        own_core=own_core,
     )
     measured = report.run_report(
         importlib.import_module(f"flightbridge.bench.{benchmark.name}").run, options

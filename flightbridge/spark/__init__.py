@@ -4,6 +4,7 @@ Two ways, one meaning, on classic and Connect sessions::
 
     import flightbridge.spark
 
+    spark = flightbridge.spark.configure(SparkSession.builder).getOrCreate()
     flightbridge.spark.write(df, uri, "ratings", mode="overwrite")
 
     (df.write.format("flightbridge")
@@ -14,13 +15,14 @@ Rows travel as Arrow record batches straight from the executors to the bridge. T
 the feed when all tasks are done: it appears whole or not at all, each row once, whatever Spark
 retries on the way.
 
-Importing this module wraps ``DataFrameWriter.save`` for the format ``flightbridge`` only, because
-Spark itself refuses the modes ``errorifexists`` and ``ignore`` for Python data sources
-(:mod:`flightbridge.spark.save_modes`). The options are listed in
-:mod:`flightbridge.spark.options`. pyspark is imported only when it is used.
-
+:func:`configure` puts the Java connector on a session: rows then go from the JVM, and executors
+need no Python. On sessions without it a writer in Python does the same, several times slower; then
 flightbridge has to be importable for the Python of the driver and of the executors
 (``PYSPARK_PYTHON``); :func:`diagnose` checks that.
+
+Importing this module wraps ``DataFrameWriter.save`` for the format ``flightbridge`` only
+(:mod:`flightbridge.spark.save_modes`). The options are listed in docs/spark.md and
+:mod:`flightbridge.spark.options`. pyspark is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flightbridge.spark import save_modes
+from flightbridge.spark.connector import configure, jar
 from flightbridge.spark.environment import diagnose, find_java
 from flightbridge.spark.writing import register, write
 
@@ -35,7 +38,16 @@ if TYPE_CHECKING:
     from flightbridge.spark.predicting import predict
     from flightbridge.spark.source import FlightBridgeDataSource
 
-__all__ = ["FlightBridgeDataSource", "diagnose", "find_java", "predict", "register", "write"]
+__all__ = [
+    "FlightBridgeDataSource",
+    "configure",
+    "diagnose",
+    "find_java",
+    "jar",
+    "predict",
+    "register",
+    "write",
+]
 
 save_modes.install()
 

@@ -16,6 +16,9 @@ from flightbridge import errors
 
 # The last line of a Python traceback: "flightbridge.errors.FeedExistsError: text".
 _RAISED = re.compile(r"flightbridge\.errors\.(\w+): (.*)")
+# What the connector raises: "io.flightbridge.BridgeException: [CODE] text", where Connect writes
+# "(io.flightbridge.BridgeException) [CODE] text". The innermost cause comes last.
+_RAISED_IN_JVM = re.compile(r"io\.flightbridge\.BridgeException\W{1,3}(\[[A-Z_]+\] [^\n]*)")
 _NOT_INSTALLED = re.compile(
     r"No module named '?flightbridge|\[DATA_SOURCE_NOT_FOUND\][^\n]*\bflightbridge\b"
 )
@@ -29,7 +32,10 @@ def cause_of(error: BaseException) -> errors.FlightBridgeError | None:
         name, message = found[-1]
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, errors.FlightBridgeError):
-            return kind(re.sub(r"\s+SQLSTATE: \w+$", "", message).strip())
+            return kind(_without_state(message))
+    coded = _RAISED_IN_JVM.findall(text)
+    if coded:
+        return errors.from_wire(_without_state(coded[-1]))
     if _NOT_INSTALLED.search(text):
         return errors.FailedPreconditionError(
             "Spark's Python workers cannot import flightbridge: install it for the Python that the "
@@ -37,6 +43,10 @@ def cause_of(error: BaseException) -> errors.FlightBridgeError | None:
             f"PYSPARK_PYTHON={sys.executable} before the session starts"
         )
     return None
+
+
+def _without_state(message: str) -> str:
+    return re.sub(r"\s+SQLSTATE: \w+$", "", message).strip()
 
 
 @contextmanager

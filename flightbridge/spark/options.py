@@ -13,6 +13,8 @@
 | `retention` | `keep`, `once` or `epochs=N`: when rows may go, see docs/protocol.md | `keep` |
 | `ttl`     | seconds without use after which the feed is dropped  | never         |
 | `mode`    | set by `save()`; not for users                      | `errorifexists` |
+
+The Java connector has more, which docs/spark.md lists; the Python writer refuses those by name.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from flightbridge.client import Client
 
 FORMAT = "flightbridge"
+PYTHON_FORMAT = "flightbridge_python"
+"""The Python writer by a name of its own, for sessions where ``FORMAT`` is the connector."""
+CONNECTOR_ONLY = ("batch_bytes", "shards", "shuffle", "seed", "transport")
 MODES = ("errorifexists", "append", "overwrite", "ignore")
 DEFAULT_TIMEOUT_S = 60.0
 VISIBLE = ("job", "partition")
@@ -102,6 +107,12 @@ def parse_options(options: Mapping[str, Any], mode: str) -> WriteOptions:
     given = {str(name).lower(): value for name, value in options.items() if value is not None}
     given.pop(_MODE, None)
     for name in given:
+        if name in CONNECTOR_ONLY:
+            raise InvalidArgumentError(
+                f"option {name}={given[name]!r} is the Java connector's, and here the Python "
+                "writer is used: remove it, or start the session with "
+                "flightbridge.spark.configure(builder)"
+            )
         if name not in _KNOWN:
             raise InvalidArgumentError(
                 f"option {name}={given[name]!r} is not known to the {FORMAT} format: "

@@ -1,15 +1,16 @@
 """All four save modes for ``df.write.format("flightbridge")``.
 
-Spark refuses ``errorifexists`` (its default) and ``ignore`` for every Python data source, before
-the data source is asked: UNSUPPORTED_DATA_SOURCE_SAVE_MODE. So ``DataFrameWriter.save`` is wrapped,
-on classic and on Connect sessions. For the format ``flightbridge``, and for no other, the wrapper
+``DataFrameWriter.save`` is wrapped, on classic and on Connect sessions. For our formats, and for no
+other, the wrapper raises the FlightBridge error that caused a Spark error, from that Spark error.
+Where the session has the Java connector, that is all it does.
+
+Where it has none, the format is the Python writer's. Spark refuses ``errorifexists`` (its default)
+and ``ignore`` for every Python data source, before the data source is asked:
+UNSUPPORTED_DATA_SOURCE_SAVE_MODE. So the wrapper then also
 
 * checks the column types, so that the error names the column;
 * asks Spark for ``append`` (or ``overwrite``) and hands the real mode to the data source in the
-  option ``mode``, where the bridge decides about it atomically;
-* raises the FlightBridge error that caused a Spark error, from that Spark error.
-
-Every other format goes to Spark untouched.
+  option ``mode``, where the bridge decides about it atomically.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from types import ModuleType
 from typing import Any
 
 from flightbridge.errors import InvalidArgumentError
+from flightbridge.spark import connector
 from flightbridge.spark.failures import original_errors
-from flightbridge.spark.options import FORMAT, parse_mode
+from flightbridge.spark.options import FORMAT, PYTHON_FORMAT, parse_mode
 
 _MODULES = ("pyspark.sql.readwriter", "pyspark.sql.connect.readwriter")
 _DONE = "_flightbridge_save_modes"
@@ -99,11 +101,11 @@ def _wrap(writer: Any) -> None:
         **options: Any,
     ) -> None:
         source = format if format is not None else getattr(self, "_flightbridge_format", None)
-        if not isinstance(source, str) or source.lower() != FORMAT:
+        if not isinstance(source, str) or source.lower() not in (FORMAT, PYTHON_FORMAT):
             spark_save(self, path, format, mode, partitionBy, **options)
             return
         chosen = mode if mode is not None else getattr(self, "_flightbridge_mode", "errorifexists")
-        _save(self, spark_save, path, parse_mode(chosen), partitionBy, options)
+        _save(self, spark_save, path, source.lower(), parse_mode(chosen), partitionBy, options)
 
     writer.format, writer.mode, writer.save = format_, mode_, save_
     setattr(writer, _DONE, True)
@@ -113,12 +115,11 @@ def _save(
     writer: Any,
     spark_save: Any,
     path: str | None,
+    source: str,
     mode: str,
     partition_by: Any,
     options: dict[str, Any],
 ) -> None:
-    from flightbridge.spark.types import arrow_schema
-
     if path is not None:
         raise InvalidArgumentError(
             f"save({path!r}): a feed has a name, not a path: call save() without one and use "
@@ -129,11 +130,23 @@ def _save(
             f"partitionBy={partition_by!r} is not supported: a feed's partitions are the "
             "DataFrame's; use df.repartition() before writing"
         )
+    if source == FORMAT and connector.version_on(writer._spark) is not None:
+        # The writer may have been used before, for the Python writer: the option is the mode's.
+        writer.option("mode", mode)
+        with original_errors():
+            # Connect knows "errorifexists" by this name only.
+            spark_mode = "error" if mode == "errorifexists" else mode
+            spark_save(writer, None, source, spark_mode, None, **options)
+        return
+    from flightbridge.spark.types import arrow_schema
+
+    if source == FORMAT:
+        connector.say_that_it_is_missing()
     arrow_schema(_schema_of(writer))
     writer.option("mode", mode)
     with original_errors():
         spark_save(
-            writer, None, FORMAT, "overwrite" if mode == "overwrite" else "append", None, **options
+            writer, None, source, "overwrite" if mode == "overwrite" else "append", None, **options
         )
 
 

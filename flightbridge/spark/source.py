@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, WriterCommitMessage
 
 from flightbridge.errors import FailedPreconditionError, InvalidArgumentError
-from flightbridge.spark.options import FORMAT, WriteOptions, mode_of, parse_options
+from flightbridge.spark.options import (
+    FORMAT,
+    PYTHON_FORMAT,
+    WriteOptions,
+    mode_of,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,10 +126,11 @@ class FlightBridgeDataSource(DataSource):  # type: ignore[misc]
         return FORMAT
 
     def schema(self) -> StructType:
-        """Refuses to read: feeds are read with Flight, or ``flightbridge.tf.dataset``."""
+        """Refuses to read: that is for the connector, Flight, or ``flightbridge.tf.dataset``."""
         raise InvalidArgumentError(
-            f"the {FORMAT} format only writes: read a feed with flightbridge.connect(uri)"
-            ".read_table(feed) or flightbridge.tf.dataset"
+            f"the {FORMAT} format only writes where the session has no connector: start it with "
+            "flightbridge.spark.configure(builder), or read a feed with "
+            "flightbridge.connect(uri).read_table(feed) or flightbridge.tf.dataset"
         )
 
     def writer(self, schema: StructType, overwrite: bool) -> FeedWriter:
@@ -140,3 +147,12 @@ class FlightBridgeDataSource(DataSource):  # type: ignore[misc]
 
         options = parse_options(self.options, mode_of(self.options, overwrite))
         return FeedWriter(options, arrow_schema(schema))
+
+
+class PythonWriterDataSource(FlightBridgeDataSource):
+    """The same writer as ``format("flightbridge_python")``, where ``flightbridge`` is the jar's."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The format's name."""
+        return PYTHON_FORMAT

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from flightbridge.errors import FeedExistsError, FeedNotFoundError, InvalidArgumentError
+from flightbridge.spark import connector
 from flightbridge.spark.environment import require_pyspark
-from flightbridge.spark.options import FORMAT, WriteOptions, parse_mode, parse_options
+from flightbridge.spark.options import (
+    CONNECTOR_ONLY,
+    FORMAT,
+    PYTHON_FORMAT,
+    WriteOptions,
+    parse_mode,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from flightbridge.client import FeedInfo
     from flightbridge.server import Server
+
+_knows_python_writer: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def write(
@@ -23,6 +34,7 @@ def write(
     *,
     token: str | None = None,
     partitions: int | None = None,
+    writer: str = "auto",
     **options: Any,
 ) -> FeedInfo:
     """Writes a DataFrame into a feed and returns the committed feed.
@@ -32,9 +44,13 @@ def write(
     Each row is in the feed exactly once, however often Spark tries its tasks. The feed has one
     partition for every non-empty partition of the DataFrame.
 
+    Rows travel from the JVM by the Java connector where the session has it
+    (:func:`flightbridge.spark.configure`), else by the Python writer, several times slower.
+
     Args:
-        df: Any DataFrame whose column types a feed can hold (all but intervals of years and
-            months, CalendarInterval, Variant, void, spatial and user-defined types).
+        df: Any DataFrame whose column types a feed can hold: all but spatial and user-defined types
+            other than MLlib's vectors; the Python writer takes no intervals of months, no
+            CalendarInterval, no Variant and no void, either.
         uri: The bridge as ``grpc://HOST:PORT``, or a running :class:`flightbridge.Server`. This
             process, the driver and the executors must all reach it.
         feed: The feed's name.
@@ -42,11 +58,13 @@ def write(
             (an existing feed is left alone and returned).
         token: Bearer token, where the bridge asks for one.
         partitions: Repartition to this many first (a shuffle); None keeps the DataFrame's.
+        writer: ``"auto"``, ``"connector"`` (an error where the session has none) or ``"python"``.
         **options: More options of the format: ``timeout``, seconds for one call to the bridge;
             ``visible="partition"`` shows each partition once it is written; ``retention`` and
             ``ttl``, how long the feed keeps its rows (:meth:`flightbridge.Client.begin_write`);
             ``tls_ca``, ``tls_client_cert`` and ``tls_client_key``, PEM files that driver and
-            executors find under the same path.
+            executors find under the same path. Of the connector only: ``shards``, ``shuffle``,
+            ``seed``, ``batch_bytes`` and ``transport`` (docs/spark.md).
 
     Returns:
         The feed as committed: rows, bytes, partitions.
@@ -57,17 +75,21 @@ def write(
         FeedExistsError: Mode ``errorifexists`` and the feed exists.
         SchemaMismatchError: Mode ``append`` and the feed has another schema.
         ServerUnavailableError: Nothing answers at the uri.
-        FailedPreconditionError: pyspark is missing, or Spark's workers cannot import flightbridge.
+        FailedPreconditionError: pyspark is missing, the session has no connector and
+            ``writer="connector"``, or Spark's Python workers cannot import flightbridge.
     """
     require_pyspark()
-    from flightbridge.spark.types import arrow_schema
-
     chosen = parse_mode(mode)
+    by_connector = _uses_connector(df.sparkSession, writer)
     given = {"uri": _uri_of(uri), "feed": feed, "token": token, **options}
+    fast = {name: given.pop(name) for name in CONNECTOR_ONLY if by_connector and name in given}
     checked = parse_options(given, chosen)
     if partitions is not None:
         df = df.repartition(_count(partitions))
-    arrow_schema(df.schema)
+    if not by_connector:
+        from flightbridge.spark.types import arrow_schema
+
+        arrow_schema(df.schema)
     with checked.connect() as client:
         # Asked early because Spark runs every shuffle of the plan before the writer is asked;
         # what counts is the bridge's answer when the job is opened.
@@ -83,23 +105,41 @@ def write(
                     f"feed {feed!r} exists: use mode='append', 'overwrite' or 'ignore', "
                     "or drop it first"
                 )
-        writer = df.write.format(FORMAT).mode(chosen)
-        for name, value in _spark_options(checked).items():
-            writer = writer.option(name, value)
-        writer.save()
+        saving = df.write.format(PYTHON_FORMAT if writer == "python" else FORMAT).mode(chosen)
+        for name, value in {**_spark_options(checked), **fast}.items():
+            saving = saving.option(name, value)
+        saving.save()
         return client.feed(feed)
 
 
 def register(spark: SparkSession) -> None:
-    """Makes the format known to a session by hand.
+    """Makes the Python writer known to a session by hand, also as ``flightbridge_python``.
 
     Spark 4 finds it by itself wherever flightbridge is installed for the driver's Python. This is
     for sessions where it is only shipped along, as with ``spark.addArtifacts``.
     """
     require_pyspark()
-    from flightbridge.spark.source import FlightBridgeDataSource
+    from flightbridge.spark.source import FlightBridgeDataSource, PythonWriterDataSource
 
-    spark.dataSource.register(FlightBridgeDataSource)
+    if connector.version_on(spark) is None:  # a session with two of one name refuses both
+        spark.dataSource.register(FlightBridgeDataSource)
+    spark.dataSource.register(PythonWriterDataSource)
+
+
+def _uses_connector(spark: SparkSession, writer: str) -> bool:
+    if writer == "python":
+        from flightbridge.spark.source import PythonWriterDataSource
+
+        if spark not in _knows_python_writer:
+            spark.dataSource.register(PythonWriterDataSource)
+            _knows_python_writer.add(spark)
+        return False
+    if writer == "connector":
+        connector.require_on(spark)
+        return True
+    if writer != "auto":
+        raise InvalidArgumentError(f"writer={writer!r} is not one of auto, connector, python")
+    return connector.version_on(spark) is not None
 
 
 def _uri_of(uri: Any) -> str:

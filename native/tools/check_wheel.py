@@ -23,6 +23,7 @@ import pathlib
 import pyarrow as pa
 import flightbridge
 import flightbridge._native
+import flightbridge.spark
 from flightbridge.batches import read
 
 assert "wheel-env" in flightbridge.__file__, flightbridge.__file__
@@ -32,6 +33,7 @@ with flightbridge.Server() as bridge, bridge.client() as client:
     assert client.read_table("feed").equals(table)
     rows = sum(len(batch["i"]) for batch in read(bridge.uri, "feed", batch_size=64, columns=["i"]))
     assert rows == 1000, rows
+assert flightbridge.spark.jar("4.0").stat().st_size > 1 << 20
 sources = flightbridge._native.library_dir() / "src"
 assert list(sources.rglob("*.cc")), f"the op's sources are not in {sources}"
 print("wheel works:", flightbridge.__version__, "pyarrow", pa.__version__)

@@ -1,6 +1,7 @@
 """Every benchmark runs and reports in the agreed shape. No time is asserted here."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -116,6 +117,22 @@ def test_step(tmp_path):
 def test_move(tmp_path):
     results = check(bench("move", tmp_path)[0])
     assert results["move"]["peer"]["name"] == "Parquet + from_generator"
+
+
+@pytest.mark.tf
+@pytest.mark.spark
+@pytest.mark.parametrize("own_core", [(), ("--own-core",)], ids=["shared", "own core"])
+def test_spark(tmp_path, own_core):
+    if own_core and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core only")
+    results = check(bench("spark", tmp_path, *own_core)[0])
+    noop, ours = "spark noop", "spark to bridge"
+    assert results[noop]["peer"] is None
+    for name in (ours, f"{ours} by Flight's calls", "Python writer", "spark to Parquet"):
+        assert results[name]["peer"]["name"] == noop
+    for peer in ("spark to Parquet", "Python writer"):
+        assert results[f"{ours}, beside {peer}"]["peer"]["name"] == peer
+    assert results["bridge and an epoch"]["peer"]["name"] == "Parquet and an epoch"
 
 
 def test_spill(tmp_path):

@@ -1,5 +1,7 @@
 """The four save modes and their refusals, through both APIs, on both kinds of session."""
 
+import itertools
+
 import pyarrow as pa
 import pytest
 
@@ -12,6 +14,7 @@ from flightbridge.errors import (
     ServerUnavailableError,
     UnsupportedTypeError,
 )
+from flightbridge.spark import register
 
 pytestmark = pytest.mark.spark
 
@@ -36,7 +39,24 @@ def through_write(df, uri, feed, mode, **options):
     return flightbridge.spark.write(df, uri, feed, **arguments, **options)
 
 
-WAYS = [through_format, through_save_arguments, through_write]
+def through_python(df, uri, feed, mode, **options):
+    return through_write(df, uri, feed, mode, writer="python", **options)
+
+
+def through_python_format(df, uri, feed, mode, **options):
+    register(df.sparkSession)
+    writer = df.write.format("flightbridge_python").option("uri", uri).option("feed", feed)
+    (writer if mode is None else writer.mode(mode)).options(**options).save()
+
+
+WAYS = [
+    through_format,
+    through_save_arguments,
+    through_write,
+    through_python,
+    through_python_format,
+]
+BY_PYTHON = [through_python, through_python_format]
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__.removeprefix("through_"))
@@ -93,13 +113,14 @@ def test_write_returns_the_committed_feed(spark, bridge, client):
     assert kept == info
 
 
+@pytest.mark.parametrize("writer", ["connector", "python"])
 def test_empty_partitions_leave_no_trace_and_an_empty_frame_makes_an_empty_feed(
-    spark, bridge, client
+    spark, bridge, client, writer
 ):
     some = frame(spark, 0, 9).where("id between 3 and 5")  # the middle one of three partitions
-    info = flightbridge.spark.write(some, bridge, "f")
+    info = flightbridge.spark.write(some, bridge, "f", writer=writer)
     assert [p.partition for p in info.partitions] == [1]
-    empty = flightbridge.spark.write(some.limit(0), bridge, "empty")
+    empty = flightbridge.spark.write(some.limit(0), bridge, "empty", writer=writer)
     assert (empty.rows, empty.partitions) == (0, ())
     assert client.schema("empty").names == ["id", "name"]
 
@@ -168,6 +189,40 @@ def test_a_path_and_partition_columns_are_refused(spark, bridge):
         writer.option("feed", "f").save(partitionBy="id")
 
 
+def test_what_only_the_connector_does_is_refused_by_the_python_writer(spark, bridge, client):
+    for name, value in [("shards", 2), ("shuffle", True), ("batch_bytes", 1 << 20)]:
+        with pytest.raises(InvalidArgumentError, match=rf"option {name}=.*configure\(builder\)"):
+            through_python(frame(spark, 0, 3), bridge.uri, "f", None, **{name: value})
+    with pytest.raises(InvalidArgumentError, match="writer='java' is not one of auto, connector"):
+        through_write(frame(spark, 0, 3), bridge.uri, "f", None, writer="java")
+    assert client.feeds() == []
+
+
+def test_shards_and_shuffle_arrange_the_rows(spark, bridge, client):
+    df = frame(spark, 0, 10_000)
+    info = flightbridge.spark.write(df, bridge, "f", shards=5, shuffle=True, seed=7)
+    assert len(info.partitions) == 5
+    assert ids(client) == list(range(10_000))
+    inside = client.read_table("f").column("id").to_pylist()
+    ascending = sum(a < b for a, b in itertools.pairwise(inside))
+    assert 4_500 < ascending < 5_500  # ten standard deviations of a random order are 290
+    again = flightbridge.spark.write(df, bridge, "again", shards=5, shuffle=True, seed=7)
+    assert [p.rows for p in again.partitions] == [p.rows for p in info.partitions]
+    assert client.read_table("again").column("id").to_pylist() == inside
+    flightbridge.spark.write(df, bridge, "other", shards=5, shuffle=True, seed=8)
+    assert client.read_table("other").column("id").to_pylist() != inside
+
+
+def test_the_connector_takes_what_the_python_writer_does_not(spark, bridge, client):
+    df = spark.sql("select 1 as id, interval '1' month as m, parse_json('{}') as v, null as n")
+    flightbridge.spark.write(df, bridge, "f", writer="connector")
+    schema = client.schema("f")
+    assert schema.names == ["id", "m", "v", "n"]
+    assert schema.field("n").type == pa.null()
+    assert client.feed("f").rows == 1
+
+
+@pytest.mark.parametrize("save", BY_PYTHON, ids=lambda way: way.__name__)
 @pytest.mark.parametrize(
     ("column", "remedy"),
     [
@@ -207,9 +262,10 @@ def test_one_writer_object_can_be_used_again(spark, bridge, client, tmp_path):
     assert spark.read.parquet(str(tmp_path / "rows")).count() == 5
 
 
-def test_reading_says_how_to_read(spark):
-    with pytest.raises(Exception, match="only writes: read a feed with"):
-        spark.read.format("flightbridge").load().collect()
+def test_the_python_writer_says_how_to_read(spark):
+    register(spark)
+    with pytest.raises(Exception, match="only writes where the session has no connector"):
+        spark.read.format("flightbridge_python").load().collect()
 
 
 def test_a_failing_query_keeps_its_own_error(spark, bridge, client):
@@ -221,16 +277,17 @@ def test_a_failing_query_keeps_its_own_error(spark, bridge, client):
         client.feed("f")
 
 
-def test_a_feed_that_spans_servers(classic_session, bridge):
+@pytest.mark.parametrize("writer", ["connector", "python"])
+def test_a_feed_that_spans_servers(classic_session, bridge, writer):
     with (
         flightbridge.Server() as second,
         flightbridge.Server() as third,
         flightbridge.connect([bridge.uri, second.uri, third.uri]) as client,
     ):
-        through_format(frame(classic_session, 0, 30), client.uri, "f", "error")
+        through_write(frame(classic_session, 0, 30), client.uri, "f", "error", writer=writer)
         assert ids(client) == list(range(30))
         info = flightbridge.spark.write(
-            frame(classic_session, 30, 60), client.uri, "f", "append", partitions=6
+            frame(classic_session, 30, 60), client.uri, "f", "append", partitions=6, writer=writer
         )
         assert {part.server for part in info.partitions} <= set(info.servers)
         assert len({part.server for part in info.partitions}) > 1

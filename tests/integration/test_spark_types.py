@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 import flightbridge.spark
+from flightbridge.errors import InvalidArgumentError
 from flightbridge.spark.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 
 pytestmark = pytest.mark.spark
@@ -98,15 +99,25 @@ def test_rows_keep_their_partition_and_order(spark, bridge, client):
         assert set(table.column("part").to_pylist()) == {number}
 
 
+@pytest.mark.parametrize("writer", ["connector", "python"])
 @pytest.mark.parametrize(
     ("rows", "column"),
     [(600_000, "id"), (2_000, "repeat('x', 20000) as wide")],
     ids=["narrow", "wide"],
 )
-def test_batches_are_neither_tiny_nor_huge(classic_session, bridge, client, rows, column):
+def test_batches_are_neither_tiny_nor_huge(classic_session, bridge, client, rows, column, writer):
     df = classic_session.range(0, rows, 1, 1).selectExpr(column)
-    flightbridge.spark.write(df, bridge, "f")
+    flightbridge.spark.write(df, bridge, "f", writer=writer)
     sizes = [batch.nbytes for batch in client.read("f")]
-    assert len(sizes) >= 4
+    assert len(sizes) >= 3
     assert max(sizes) <= MAX_BATCH_BYTES + MIN_BATCH_BYTES
     assert min(sizes[:-1]) >= MIN_BATCH_BYTES
+
+
+def test_the_connectors_batches_are_as_large_as_asked(classic_session, bridge, client):
+    df = classic_session.range(0, 600_000, 1, 1)
+    flightbridge.spark.write(df, bridge, "f", batch_bytes=256 << 10)
+    sizes = [batch.nbytes for batch in client.read("f")]
+    assert set(sizes[:-1]) == {256 << 10}
+    with pytest.raises(InvalidArgumentError, match=r"option batch_bytes='12' is out of range"):
+        flightbridge.spark.write(df, bridge, "g", batch_bytes=12)

@@ -6,6 +6,7 @@ from flightbridge.errors import (
     FailedPreconditionError,
     FeedExistsError,
     InvalidArgumentError,
+    ResourceExhaustedError,
     SchemaMismatchError,
 )
 from flightbridge.spark import environment
@@ -105,6 +106,12 @@ flightbridge.errors.SchemaMismatchError: column 'a' is int32 SQLSTATE: 38000
 
 JVM stacktrace:
 org.apache.spark.api.python.PythonException"""
+JVM_CLASSIC = """An error occurred while calling o89.save.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 1.0 failed
+\tat org.apache.spark.scheduler.DAGScheduler.failJobAndIndependentStages(DAGScheduler.scala:1)
+Caused by: io.flightbridge.BridgeException: [RESOURCE_EXHAUSTED] 3 MiB do not fit
+\tat io.flightbridge.client.ChannelPutStream.write(ChannelPutStream.java:99)"""
+JVM_CONNECT = "(io.flightbridge.BridgeException) [ALREADY_EXISTS] feed 'f' exists SQLSTATE: XXKCM"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,8 @@ org.apache.spark.api.python.PythonException"""
     [
         (CLASSIC, FeedExistsError, "feed 'f' exists: use mode='append'"),
         (CONNECT, SchemaMismatchError, "column 'a' is int32"),
+        (JVM_CLASSIC, ResourceExhaustedError, "3 MiB do not fit"),
+        (JVM_CONNECT, FeedExistsError, "feed 'f' exists"),
         ("ModuleNotFoundError: No module named 'flightbridge'", FailedPreconditionError, None),
         (
             "[DATA_SOURCE_NOT_FOUND] Failed to find the data source: flightbridge.",

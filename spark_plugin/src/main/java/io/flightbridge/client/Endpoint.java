@@ -57,7 +57,7 @@ public record Endpoint(String host, int port, boolean tls) {
   private static BridgeException bad(String uri, String why) {
     return new BridgeException(
         Code.INVALID_ARGUMENT,
-        "uri '"
+        "uri='"
             + uri
             + "' "
             + why

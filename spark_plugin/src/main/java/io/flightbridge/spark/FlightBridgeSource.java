@@ -91,6 +91,14 @@ public final class FlightBridgeSource
     };
   }
 
+  /**
+   * All: those that cannot cross are refused by {@link #createRelation} with the name of the column
+   * and what to do about it. Spark 3.5 does not ask.
+   */
+  public boolean supportsDataType(DataType type) {
+    return true;
+  }
+
   /** In as many partitions, and in the order, that the options ask for. */
   private static Dataset<Row> arranged(Dataset<Row> data, WriteOptions options) {
     if (!options.shuffle()) {

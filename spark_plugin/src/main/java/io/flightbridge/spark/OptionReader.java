@@ -91,11 +91,25 @@ final class OptionReader {
   }
 
   double seconds(String name, double otherwise) {
-    double value = get(name, otherwise, Double::parseDouble);
-    if (given.containsKey(name) && !(value > 0 && value < 1e9)) {
-      throw bad(name, given.get(name), "is not a time: give seconds above zero, such as 60");
+    return get(
+        name,
+        otherwise,
+        text -> {
+          double value = text.matches("[0-9.eE+-]+") ? parsed(text) : Double.NaN;
+          if (!(value > 0 && value < 1e9)) {
+            throw new IllegalArgumentException(
+                "is not a time: give seconds above zero, such as 60");
+          }
+          return value;
+        });
+  }
+
+  private static double parsed(String text) {
+    try {
+      return Double.parseDouble(text);
+    } catch (NumberFormatException error) {
+      return Double.NaN;
     }
-    return value;
   }
 
   ConnectionOptions connection() {

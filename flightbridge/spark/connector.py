@@ -1,0 +1,162 @@
+"""The Java connector: its jar, and whether a session has it.
+
+The connector is a DataSource V2 for the JVM (`spark_plugin/`). It needs no Python on the executors
+and writes several times faster than the Python writer, which is there for sessions whose jars
+cannot be chosen.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import weakref
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from flightbridge.errors import FailedPreconditionError, InvalidArgumentError
+
+_JARS = Path(__file__).parent / "jars"
+_CLASS = "io.flightbridge.Connector"
+_SETTING = "spark.jars"
+_log = logging.getLogger("flightbridge.spark")
+
+# Asking costs a query on a Connect session, and the answer cannot change to "no".
+_versions: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+_said: set[str] = set()
+
+
+def jar(spark: str | None = None) -> Path:
+    """The connector's jar, for ``spark.jars``, ``--jars`` or ``spark-submit``.
+
+    Args:
+        spark: A version of Spark, such as ``"4.0"`` or ``"3.5"``: that of the cluster, where it is
+            not the installed pyspark's.
+
+    Raises:
+        FailedPreconditionError: There is no jar for that Spark; the message says how to get it.
+    """
+    line = _line(spark if spark is not None else _installed())
+    found = sorted(_JARS.glob(f"flightbridge-spark-{line}_*.jar"))
+    if not found:
+        target = "make jar" if line == "4" else f"make jar-{line}"
+        raise FailedPreconditionError(
+            f"this flightbridge comes without the connector for Spark {line} "
+            f"({_JARS} has no flightbridge-spark-{line}_*.jar): build it with `{target}` in a "
+            "checkout, which needs Java 17 and Maven"
+        )
+    return found[-1]
+
+
+def configure(builder: Any, *, spark: str | None = None) -> Any:
+    """Puts the connector on the session that a builder makes.
+
+    As in::
+
+        spark = flightbridge.spark.configure(SparkSession.builder.appName("features")).getOrCreate()
+
+    Jars that the builder has already been given stay. Where the session exists already, or is
+    started by ``spark-submit`` with jars of its own, name the jar there: ``--jars`` with what
+    ``flightbridge.spark.jar()`` says.
+
+    Args:
+        builder: A ``SparkSession.builder`` of a session that is still to be started.
+        spark: As in :func:`jar`.
+
+    Returns:
+        The builder.
+
+    Raises:
+        InvalidArgumentError: A builder of a Connect session: the jar belongs on its server.
+        FailedPreconditionError: There is no jar for that Spark.
+    """
+    settings = getattr(builder, "_options", None)
+    if not hasattr(builder, "config") or not isinstance(settings, dict):
+        raise InvalidArgumentError(
+            f"builder={builder!r} is not a SparkSession.builder: give one before getOrCreate()"
+        )
+    if "spark.remote" in settings or type(builder).__module__.startswith("pyspark.sql.connect"):
+        raise InvalidArgumentError(
+            "builder makes a Spark Connect session, whose jars are its server's: start the server "
+            f"with --jars {jar(spark)}"
+        )
+    wanted = str(jar(spark))
+    given = [one for one in str(settings.get(_SETTING, "")).split(",") if one]
+    if wanted not in given:
+        builder.config(_SETTING, ",".join([*given, wanted]))
+    return builder
+
+
+def version_on(session: Any) -> str | None:
+    """The version of the connector that a session has, classic or Connect; None if it has none."""
+    found = _versions.get(session)
+    if found is None:
+        try:
+            found = session.sql(f"SELECT java_method('{_CLASS}', 'version')").collect()[0][0]
+        except Exception:  # whatever Spark raises for a class that is not there
+            return None
+        _versions[session] = str(found)
+        _say_if_other(str(found))
+    return found
+
+
+def require_on(session: Any) -> None:
+    """Raises where a session has no connector.
+
+    Raises:
+        FailedPreconditionError: It has none; the message says how it gets one.
+    """
+    if version_on(session) is None:
+        raise FailedPreconditionError(f"this Spark session has no connector: {_remedy()}")
+
+
+def say_that_it_is_missing() -> None:
+    """Tells once per process that writes go through Python, and what to do about it."""
+    _say_once(
+        f"this Spark session has no FlightBridge connector, so rows are written by Python, several "
+        f"times slower: {_remedy()}"
+    )
+
+
+def _remedy() -> str:
+    return (
+        "start the session with flightbridge.spark.configure(SparkSession.builder), or Spark or "
+        "the Connect server with --jars and the jar that flightbridge.spark.jar() names"
+    )
+
+
+def _say_if_other(found: str) -> None:
+    try:
+        own = version("flightbridge")
+    except PackageNotFoundError:
+        return
+    if own.split(".")[:2] != found.split(".")[:2]:
+        _say_once(
+            f"the session's FlightBridge connector is {found} and this package is {own}: use the "
+            "jar that flightbridge.spark.jar() names"
+        )
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        _log.warning(text)
+
+
+def _installed() -> str:
+    try:
+        return version("pyspark")
+    except PackageNotFoundError:
+        return "4"  # the connector's own; asked for where only the jar is wanted
+
+
+def _line(spark: str) -> str:
+    found = re.match(r"(\d+)(?:\.(\d+))?", str(spark))
+    if found and int(found[1]) >= 4:
+        return "4"
+    if found and found[0] == "3.5":
+        return "3.5"
+    raise InvalidArgumentError(
+        f"spark={spark!r} has no connector: use Spark 4.x, or 3.5, and say which as "
+        'spark="4.0" or spark="3.5"'
+    )
