@@ -1,7 +1,7 @@
 # The commands a person needs. Each target sets up what it needs and reuses what is there.
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
-# Others: build, jar, test-fast, test-java, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
+# Others: build, jar, jar-3.5, test-spark-3.5, test-fast, test-java, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
 # test-tensorflow, lint, format, wheel, bench, fuzz, chaos, clean.
 
 PYTHON ?= python3
@@ -17,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build jar demo test test-fast test-java test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
-        test-torch test-jax test-classic test-tensorflow bench fuzz chaos clean
+        jar-3.5 test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -55,7 +55,18 @@ $(JARS)/.built: $(JAVA_SOURCES) | $(VENV)/.installed
 	@echo "== building the Spark connector"
 	@mkdir -p build
 	@$(MVN) package -DskipTests > build/jar.log 2>&1 || { tail -n 60 build/jar.log; exit 1; }
-	@mkdir -p $(JARS) && rm -f $(JARS)/*.jar && cp spark_plugin/target/flightbridge-spark-*.jar $(JARS)/
+	@mkdir -p $(JARS) && rm -f $(JARS)/flightbridge-spark-4_*.jar && cp spark_plugin/target/flightbridge-spark-*.jar $(JARS)/
+	@touch $@
+
+# The connector for Spark 3.5 as pip brings it, on Scala 2.12; not in the wheel.
+jar-3.5: $(JARS)/.built-3.5
+
+$(JARS)/.built-3.5: $(JAVA_SOURCES) | $(VENV)/.installed
+	@echo "== building the Spark connector for Spark 3.5"
+	@mkdir -p build $(JARS)
+	@$(MVN) -P spark-3.5 -DbuildDirectory=$(CURDIR)/build/spark-3.5 package -DskipTests \
+	  > build/jar-3.5.log 2>&1 || { tail -n 60 build/jar-3.5.log; exit 1; }
+	@cp build/spark-3.5/flightbridge-spark-3.5_*.jar $(JARS)/
 	@touch $@
 
 demo: build jar
@@ -87,6 +98,15 @@ endef
 # main one, made once and reused. PyTorch comes with CUDA, 5 GB.
 test-torch: .venv-torch/.installed build
 	@.venv-torch/bin/python -m pytest tests/frameworks/test_torch.py $(ARGS)
+
+# Spark 3.5 with the connector of `make jar-3.5`.
+test-spark-3.5: .venv-spark-3.5/.installed build jar-3.5
+	@.venv-spark-3.5/bin/python -m pytest tests/spark35 $(ARGS)
+
+.venv-spark-3.5/.installed: pyproject.toml native/tools/overlay_venv.py | $(VENV)/.installed
+	@echo "== installing pyspark 3.5 into .venv-spark-3.5"
+	@$(PY) native/tools/overlay_venv.py .venv-spark-3.5 --no-deps 'pyspark>=3.5.7,<3.6' 'py4j==0.10.9.7'
+	@touch $@
 
 test-jax: .venv-jax/.installed build
 	@.venv-jax/bin/python -m pytest tests/frameworks/test_jax.py $(ARGS)

@@ -35,6 +35,22 @@ def require_pyspark() -> None:
         )
 
 
+def require_python_writer() -> None:
+    """Checks that the installed pyspark has data sources in Python that take Arrow batches.
+
+    Raises:
+        FailedPreconditionError: It has none.
+    """
+    require_pyspark()
+    try:
+        from pyspark.sql.datasource import DataSourceArrowWriter  # noqa: F401
+    except ImportError as error:
+        raise FailedPreconditionError(
+            f"the Python writer needs Spark 4.1 and here is {_version('pyspark')}: start the "
+            "session with flightbridge.spark.configure(builder), which writes from the JVM"
+        ) from error
+
+
 def find_java() -> str:
     """Path of the Java that Spark will start: ``$JAVA_HOME/bin/java``, else ``java`` on PATH.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flightbridge.errors import FeedExistsError, FeedNotFoundError, InvalidArgumentError
 from flightbridge.spark import connector
-from flightbridge.spark.environment import require_pyspark
+from flightbridge.spark.environment import require_pyspark, require_python_writer
 from flightbridge.spark.options import (
     CONNECTOR_ONLY,
     FORMAT,
@@ -128,6 +128,7 @@ def register(spark: SparkSession) -> None:
 
 def _uses_connector(spark: SparkSession, writer: str) -> bool:
     if writer == "python":
+        require_python_writer()
         from flightbridge.spark.source import PythonWriterDataSource
 
         if spark not in _knows_python_writer:

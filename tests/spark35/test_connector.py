@@ -1,0 +1,114 @@
+"""The connector on Spark 3.5: its modes, its types, and the trainer behind it."""
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import flightbridge
+import flightbridge.spark
+from flightbridge.errors import (
+    FailedPreconditionError,
+    FeedExistsError,
+    InvalidArgumentError,
+    ServerUnavailableError,
+)
+
+# py4j of that time leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def frame(spark, start, end):
+    return spark.range(start, end, 1, 3).selectExpr("id", "cast(id as string) as name")
+
+
+def save(df, uri, feed, mode=None, **options):
+    writer = df.write.format("flightbridge").option("uri", uri).option("feed", feed)
+    (writer if mode is None else writer.mode(mode)).options(**options).save()
+
+
+def ids(client, feed="f"):
+    return sorted(client.read_table(feed).column("id").to_pylist())
+
+
+def test_each_mode(spark35, bridge, client):
+    save(frame(spark35, 0, 10), bridge.uri, "f")
+    with pytest.raises(FeedExistsError, match=r"'f' exists"):
+        save(frame(spark35, 10, 20), bridge.uri, "f")
+    save(frame(spark35, 10, 20), bridge.uri, "f", "ignore")
+    assert ids(client) == list(range(10))
+    save(frame(spark35, 10, 20), bridge.uri, "f", "append")
+    assert ids(client) == list(range(20))
+    save(frame(spark35, 5, 8), bridge.uri, "f", "overwrite")
+    assert ids(client) == [5, 6, 7]
+    assert client.feed("f").open_jobs == 0
+
+
+def test_types_cross_with_nulls(spark35, bridge, client):
+    columns = {
+        "boolean": ("true", pa.bool_(), True),
+        "byte": ("cast(1 as byte)", pa.int8(), 1),
+        "short": ("cast(2 as short)", pa.int16(), 2),
+        "integer": ("3", pa.int32(), 3),
+        "long": ("4L", pa.int64(), 4),
+        "real": ("cast(1.5 as float)", pa.float32(), 1.5),
+        "double": ("2.5D", pa.float64(), 2.5),
+        "text": ("'ä€'", pa.string(), "ä€"),
+        "bytes": ("x'00ff'", pa.binary(), b"\x00\xff"),
+        "day": ("date'2024-02-29'", pa.date32(), datetime.date(2024, 2, 29)),
+        "local": (
+            "timestamp_ntz'2024-02-29 12:00:00.000001'",
+            pa.timestamp("us"),
+            datetime.datetime(2024, 2, 29, 12, 0, 0, 1),
+        ),
+        "small": ("cast(1.25 as decimal(9, 2))", pa.decimal128(9, 2), Decimal("1.25")),
+        "large": ("cast(-1.25 as decimal(38, 2))", pa.decimal128(38, 2), Decimal("-1.25")),
+        "list": ("array(1, null)", pa.list_(pa.field("element", pa.int32())), [1, None]),
+        "parts": ("named_struct('x', 1)", pa.struct({"x": pa.int32()}), {"x": 1}),
+        "map": ("map('k', 1)", None, [("k", 1)]),
+    }
+    values = ", ".join(f"{sql} as `{name}`" for name, (sql, _, _) in columns.items())
+    nulls = [f"if(id < 0, `{name}`, null) as `{name}`" for name in columns]
+    df = spark35.sql(f"select 1 as id, {values}").select("id", *columns)
+    save(df.unionAll(df.selectExpr("0 as id", *nulls)), bridge.uri, "f")
+    rows = {row["id"]: row for row in client.read_table("f").to_pylist()}
+    schema = client.schema("f")
+    for name, (_, arrow, value) in columns.items():
+        assert rows[1][name] == value, name
+        assert rows[0][name] is None, name
+        assert arrow is None or schema.field(name).type == arrow, name
+
+
+def test_shards_and_shuffle(spark35, bridge, client):
+    info = flightbridge.spark.write(
+        frame(spark35, 0, 5_000), bridge, "f", shards=4, shuffle=True, seed=3
+    )
+    assert len(info.partitions) == 4
+    assert ids(client) == list(range(5_000))
+    assert client.read_table("f").column("id").to_pylist() != list(range(5_000))
+
+
+def test_bad_options_are_named(spark35, bridge, client):
+    with pytest.raises(InvalidArgumentError, match="batch_size='5' is not known"):
+        save(frame(spark35, 0, 3), bridge.uri, "f", batch_size=5)
+    with pytest.raises(ServerUnavailableError, match=r"127\.0\.0\.1:1"):
+        save(frame(spark35, 0, 3), "grpc://127.0.0.1:1", "f", timeout=5)
+    assert client.feeds() == []
+
+
+def test_there_is_no_python_writer(spark35, bridge):
+    with pytest.raises(FailedPreconditionError, match=r"Python writer needs Spark 4\.1"):
+        flightbridge.spark.write(frame(spark35, 0, 3), bridge, "f", writer="python")
+
+
+@pytest.mark.tf
+def test_a_trainer_reads_it(spark35, bridge):
+    import flightbridge.tf
+
+    save(frame(spark35, 0, 1_000), bridge.uri, "f")
+    found = [
+        batch["id"].numpy() for batch in flightbridge.tf.dataset(bridge.uri, "f", batch_size=64)
+    ]
+    assert sorted(np.concatenate(found).tolist()) == list(range(1_000))
