@@ -43,6 +43,7 @@ class ServeOptions:
     control_port: int
     data_port: int
     grace: float
+    end_with_stdin: bool
     log_level: str
     insecure: bool
 
@@ -74,6 +75,8 @@ def run(options: ServeOptions) -> None:
 
     log_to_stderr(options.log_level)
     with StopSignals() as signals:  # before any thread starts
+        if options.end_with_stdin:
+            signals.stop_with_stdin()
         ready = ReadyFile(Path(options.ready_file)) if options.ready_file is not None else None
         bridge = _start(options)
         try:

@@ -259,6 +259,15 @@ SERVE: tuple[Setting, ...] = (
         click.FloatRange(min=0, max=3600),
     ),
     Setting(
+        "--end-with-stdin",
+        "FLIGHTBRIDGE_SERVE_END_WITH_STDIN",
+        "off",
+        "flag",
+        "Stop, as on SIGTERM, when standard input ends: for a parent that keeps a pipe to it open, "
+        "and takes the server along however it ends itself.",
+        bool,
+    ),
+    Setting(
         "--log-level",
         "FLIGHTBRIDGE_SERVE_LOG_LEVEL",
         "info",

@@ -44,10 +44,22 @@ class StopSignals:
         self._stopping.wait()
         return signal.Signals(self._number).name
 
+    def stop_with_stdin(self) -> None:
+        """From now on the end of standard input counts as a SIGTERM."""
+        threading.Thread(target=self._watch_stdin, name="fb-stdin", daemon=True).start()
+
     @property
     def stopping(self) -> bool:
         """Whether a signal has come."""
         return self._stopping.is_set()
+
+    def _watch_stdin(self) -> None:
+        try:
+            while os.read(0, 4096):
+                pass
+        except OSError:  # closed from the start (<&-): there is no parent to wait for
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _watch(self) -> None:
         self._number = signal.sigwait(_SIGNALS)

@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flightbridge.spark import save_modes
-from flightbridge.spark.connector import configure, jar
+from flightbridge.spark.connector import configure, jar, servers
 from flightbridge.spark.environment import diagnose, find_java
 from flightbridge.spark.writing import register, write
 
@@ -46,6 +46,7 @@ __all__ = [
     "jar",
     "predict",
     "register",
+    "servers",
     "write",
 ]
 

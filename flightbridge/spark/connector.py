@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import weakref
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from flightbridge.errors import FailedPreconditionError, InvalidArgumentError
+from flightbridge.errors import (
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
 
 _JARS = Path(__file__).parent / "jars"
 _CLASS = "io.flightbridge.Connector"
@@ -98,6 +103,39 @@ def version_on(session: Any) -> str | None:
         _versions[session] = str(found)
         _say_if_other(str(found))
     return found
+
+
+def servers(session: Any, *, count: int = 1, timeout_s: float = 60.0) -> str:
+    """The bridge servers that the plugin ``io.flightbridge.FlightBridgePlugin`` runs for a session.
+
+    Args:
+        session: One whose application has ``spark.plugins`` set to it and
+            ``spark.flightbridge.server`` to ``driver`` or ``executors``.
+        count: How many to wait for: executors come one by one.
+        timeout_s: Longest wait, in seconds.
+
+    Returns:
+        Their uris, separated by commas, as every ``uri`` of this package takes them.
+
+    Raises:
+        FailedPreconditionError: The session has no connector.
+        DeadlineExceededError: There are fewer within the time.
+    """
+    require_on(session)
+    end = time.monotonic() + timeout_s
+    while True:
+        found = session.sql(f"SELECT java_method('{_CLASS}', 'servers')").collect()[0][0]
+        running = len(found.split(",")) if found else 0
+        if running >= count:
+            return str(found)
+        if time.monotonic() >= end:
+            raise DeadlineExceededError(
+                f"{running} of {count} bridge servers of this application run after "
+                f"{timeout_s:g} s: set spark.plugins=io.flightbridge.FlightBridgePlugin and "
+                "spark.flightbridge.server=driver or executors before the session starts, and see "
+                "the executors' logs"
+            )
+        time.sleep(0.5)  # each question is a job of its own
 
 
 def require_on(session: Any) -> None:

@@ -28,9 +28,10 @@ TABLE = pa.table({"user": pa.array(range(5000), pa.int64()), "name": ["n"] * 500
 class Serve:
     """A running ``flightbridge serve``."""
 
-    def __init__(self, *args, ready=True):
+    def __init__(self, *args, ready=True, stdin=None):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flightbridge.cli", "serve", *map(str, args)],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -162,6 +163,22 @@ def test_a_second_signal_does_not_wait():
             assert server.process.poll() is None  # it waits for the put
             server._logged.join(1.0)  # sooner it would be taken for the first one, sent twice
             assert server.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
+
+
+def test_the_end_of_standard_input_ends_it_when_asked_to():
+    for option, ends in ((), False), (("--end-with-stdin",), True):
+        reading, writing = os.pipe()
+        with Serve("--port", 0, *option, stdin=reading) as serve:
+            os.close(reading)
+            os.write(writing, b"what comes here does not matter\n")
+            assert flightbridge.connect(serve.uri).feeds() == []
+            os.close(writing)
+            if ends:
+                assert serve.process.wait(STOP_S) == 0
+                serve.wait_logged("got SIGTERM")
+            else:
+                assert flightbridge.connect(serve.uri).feeds() == []
+                assert serve.end(signal.SIGTERM)[0] == 0
 
 
 def test_the_same_signal_sent_twice_is_one():

@@ -8,6 +8,14 @@ package io.flightbridge;
 public final class Connector {
   private Connector() {}
 
+  /**
+   * The servers that {@link FlightBridgePlugin} runs for this application, as the option {@code
+   * uri} takes them; empty where there are none.
+   */
+  public static String servers() {
+    return io.flightbridge.plugin.Servers.uri();
+  }
+
   /** The version of the project that the jar was built from, such as {@code 0.1.0}. */
   public static String version() {
     String version = Connector.class.getPackage().getImplementationVersion();

@@ -48,6 +48,7 @@ final class FeedBatchWrite implements BatchWrite {
     }
     try (var client = client()) {
       boolean skip = client.get().beginWrite(begin.build()).getSkip();
+      OpenJobs.opened(this);
       return new FeedWriterFactory(options, columns, arrowSchema, jobId, skip);
     }
   }
@@ -62,6 +63,7 @@ final class FeedBatchWrite implements BatchWrite {
     }
     try (var client = client()) {
       client.get().commitWrite(options.feed(), jobId, attempts);
+      OpenJobs.ended(this);
     }
   }
 
@@ -69,6 +71,7 @@ final class FeedBatchWrite implements BatchWrite {
   public void abort(WriterCommitMessage[] messages) {
     try (var client = client()) {
       client.get().abortWrite(options.feed(), jobId);
+      OpenJobs.ended(this);
     }
   }
 

@@ -23,6 +23,8 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
   private PutStream put;
   private long rows;
   private long bytes;
+  private long waitedNanos;
+  private boolean finished;
 
   FeedDataWriter(FeedWriterFactory job, int partition, long task) {
     this.job = job;
@@ -48,6 +50,7 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
       return new AttemptMessage(null);
     }
     PutResult staged = put.finish();
+    finished = true;
     return new AttemptMessage(
         AttemptRef.newBuilder()
             .setPartition(partition)
@@ -68,7 +71,10 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
   @Override
   public void close() {
     if (put != null) {
+      waitedNanos = put.waitedNanos();
+      WriteTotals.ended(finished, waitedNanos);
       put.close();
+      put = null;
     }
     if (client != null) {
       client.close();
@@ -79,7 +85,7 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
 
   @Override
   public CustomTaskMetric[] currentMetricsValues() {
-    return WriteMetrics.values(rows, bytes, put == null ? 0 : put.waitedNanos());
+    return WriteMetrics.values(rows, bytes, put == null ? waitedNanos : put.waitedNanos());
   }
 
   private void send(EncodedBatch batch) {
@@ -88,6 +94,7 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
     }
     rows += batch.rows();
     bytes += batch.bodyBytes();
+    WriteTotals.sent(batch.rows(), batch.bodyBytes());
     put.write(batch);
   }
 

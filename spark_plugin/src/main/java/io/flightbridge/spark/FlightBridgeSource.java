@@ -69,6 +69,7 @@ public final class FlightBridgeSource
     given.putIfAbsent("mode", mode.name());
     // Refused here, a mistake costs no work.
     WriteOptions options = WriteOptions.parse(given, null);
+    given.putIfAbsent("uri", options.uri());
     StructType schema = data.schema();
     io.flightbridge.columns.SparkTypes.arrowSchema(schema);
     arranged(data, options)

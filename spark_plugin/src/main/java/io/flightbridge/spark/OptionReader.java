@@ -2,6 +2,7 @@ package io.flightbridge.spark;
 
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
+import io.flightbridge.Connector;
 import io.flightbridge.client.ConnectionOptions;
 import java.time.Duration;
 import java.util.Locale;
@@ -54,6 +55,12 @@ final class OptionReader {
           "option " + name + " is missing: add .option(\"" + name + "\", \"" + example + "\")");
     }
     return value;
+  }
+
+  /** The servers, by default those of the application's own. */
+  String uri() {
+    String own = Connector.servers();
+    return has("uri") || own.isEmpty() ? required("uri", "grpc://127.0.0.1:8815") : own;
   }
 
   <T> T get(String name, T otherwise, Function<String, T> parse) {

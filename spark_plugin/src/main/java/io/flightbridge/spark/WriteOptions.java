@@ -88,7 +88,7 @@ public record WriteOptions(
   public static WriteOptions parse(Map<String, String> given, WriteMode mode) {
     var options = new OptionReader(given);
     options.refuseUnknown(KNOWN, SPARKS_OWN);
-    String uri = options.required("uri", "grpc://127.0.0.1:8815");
+    String uri = options.uri();
     Endpoint.parseList(uri);
     return new WriteOptions(
         uri,
