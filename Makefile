@@ -2,7 +2,7 @@
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
 # Others: build, jar, jar-3.5, test-spark-3.5, test-fast, test-java, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
-# test-tensorflow, lint, format, wheel, bench, fuzz, chaos, clean.
+# test-tensorflow, lint, format, wheel, bench, fuzz, chaos, chaos-spark, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build jar demo test test-fast test-java test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
-        jar-3.5 test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos clean
+        jar-3.5 test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos chaos-spark clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -227,6 +227,11 @@ MINUTES ?= 10
 chaos: build
 	@$(PY) -m tests.fault.chaos --jobs $(JOBS) --repeat $(or $(REPEAT),1) \
 	  $(if $(SEED),--seed $(SEED),--minutes $(MINUTES))
+
+# Spark jobs on a standalone cluster, whose executors are killed at random, ROUNDS of them one after the
+# other. A failure names its seed: make chaos-spark SEED=N repeats that round alone.
+chaos-spark: build jar
+	@$(PY) -m tests.fault.spark_chaos --rounds $(or $(ROUNDS),$(if $(SEED),1,100)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf build dist $(JARS) spark_plugin/target .mypy_cache .pytest_cache .ruff_cache $(VENV)/.built

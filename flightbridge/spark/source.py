@@ -16,14 +16,19 @@ This module is imported by Spark's workers: it imports nothing heavy before a wr
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, WriterCommitMessage
 
-from flightbridge.errors import FailedPreconditionError, InvalidArgumentError
+from flightbridge.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ServerUnavailableError,
+)
 from flightbridge.spark.options import (
     FORMAT,
     PYTHON_FORMAT,
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
     from flightbridge.client import AttemptRef, Client
+
+T = TypeVar("T")
+_PAUSE_S = 0.2
 
 
 @dataclass
@@ -83,20 +91,21 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
         if first is None:
             return AttemptMessage(None)
         # The client is made here, in the task's own process: gRPC does not survive a fork.
-        with (
-            self._client() as client,
-            client.open_put(
-                self.options.feed,
-                self.job_id,
-                task.partitionId(),
-                task.taskAttemptId(),
-                self.schema,
-            ) as put,
-        ):
-            put.write(first)
-            for batch in batches:
-                put.write(batch)
-            return AttemptMessage(put.finish())
+        with self._client() as client:
+            put = self._until_answered(
+                lambda: client.open_put(
+                    self.options.feed,
+                    self.job_id,
+                    task.partitionId(),
+                    task.taskAttemptId(),
+                    self.schema,
+                )
+            )
+            with put:
+                put.write(first)
+                for batch in batches:
+                    put.write(batch)
+                return AttemptMessage(put.finish())
 
     def commit(self, messages: list[AttemptMessage | None]) -> None:
         """Makes exactly the named attempts visible. Safe to repeat.
@@ -106,7 +115,9 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
         """
         attempts = [message.attempt for message in messages if message and message.attempt]
         with self._client() as client:
-            client.commit_write(self.options.feed, self.job_id, attempts)
+            self._until_answered(
+                lambda: client.commit_write(self.options.feed, self.job_id, attempts)
+            )
 
     def abort(self, messages: list[AttemptMessage | None]) -> None:
         """Drops everything the job has sent. Safe to repeat."""
@@ -115,6 +126,21 @@ class FeedWriter(DataSourceArrowWriter):  # type: ignore[misc]
 
     def _client(self) -> Client:
         return self.options.connect()
+
+    def _until_answered(self, call: Callable[[], T]) -> T:
+        """Repeats a call while no server answers: it may be about to come back.
+
+        A task would use up Spark's tries meanwhile, and a commit may have been decided before the
+        server went: were the job to fail, the rows would be written once more.
+        """
+        deadline = time.monotonic() + self.options.timeout_s
+        while True:
+            try:
+                return call()
+            except ServerUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_PAUSE_S)
 
 
 class FlightBridgeDataSource(DataSource):  # type: ignore[misc]

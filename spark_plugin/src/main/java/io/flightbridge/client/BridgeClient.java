@@ -84,9 +84,10 @@ public final class BridgeClient implements AutoCloseable {
             + "' (attempt "
             + command.getAttempt()
             + ")";
+    // A task that comes while the server restarts would use up Spark's tries in no time.
     if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
+      ChannelOffer offer = connection.untilAnswered(() -> ChannelPutStream.offer(connection));
       try {
-        ChannelOffer offer = ChannelPutStream.offer(connection);
         if (offer != null) {
           return ChannelPutStream.open(connection, offer, command, schema, name);
         }
@@ -110,13 +111,21 @@ public final class BridgeClient implements AutoCloseable {
     return FlightPutStream.open(connection, command, messageOf(schema), name);
   }
 
-  /** Makes exactly these attempts visible. The home's answer is the decision; may be repeated. */
+  /**
+   * Makes exactly these attempts visible. The home's answer is the decision, so it is asked again
+   * while it is away: had it decided before, a job that fails would be written a second time.
+   */
   public FeedInfo commitWrite(String feed, String jobId, List<AttemptRef> attempts) {
     CommitWrite commit =
         CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).addAllAttempts(attempts).build();
     String doing = "committing feed '" + feed + "'";
     int home = Placement.homeOf(servers, feed);
-    byte[] answer = connections.get(home).act("CommitWrite", commit.toByteArray(), doing);
+    byte[] answer;
+    try {
+      answer = connections.get(home).actUntilAnswered("CommitWrite", commit.toByteArray(), doing);
+    } catch (BridgeException error) {
+      throw error.isUnreachable() ? undecided(error, feed) : error;
+    }
     CommitWrite ask = CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).build();
     for (int i = 0; i < servers.size(); i++) {
       if (i != home) {
@@ -192,6 +201,16 @@ public final class BridgeClient implements AutoCloseable {
   private static ByteString messageOf(byte[] encapsulated) {
     int length = ByteBuffer.wrap(encapsulated).order(ByteOrder.LITTLE_ENDIAN).getInt(4);
     return ByteString.copyFrom(encapsulated, 8, length);
+  }
+
+  private static BridgeException undecided(BridgeException error, String feed) {
+    return new BridgeException(
+        error.code(),
+        error.text()
+            + ". It may have committed before that: look at feed '"
+            + feed
+            + "' before you write it again",
+        error);
   }
 
   private static BridgeException unreadable(InvalidProtocolBufferException error) {

@@ -15,6 +15,7 @@ import io.grpc.stub.MetadataUtils;
 import java.io.File;
 import java.util.Iterator;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 import javax.net.ssl.SSLException;
 import org.apache.arrow.flight.impl.Flight;
 import org.apache.arrow.flight.impl.FlightServiceGrpc;
@@ -27,6 +28,8 @@ final class FlightConnection implements AutoCloseable {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
   private static final long CLOSING_SECONDS = 5;
+  private static final long FIRST_PAUSE_MS = 50;
+  private static final long LAST_PAUSE_MS = 1000;
 
   private final Endpoint endpoint;
   private final ConnectionOptions options;
@@ -68,7 +71,39 @@ final class FlightConnection implements AutoCloseable {
       }
       return answer;
     } catch (StatusRuntimeException error) {
+      channel.resetConnectBackoff(); // whoever repeats it waits by itself, and not for minutes
       throw translated(error).during(doing);
+    }
+  }
+
+  /** As {@link #act}, again and again while no server answers, for as long as the timeout. */
+  byte[] actUntilAnswered(String action, byte[] body, String doing) {
+    return untilAnswered(() -> act(action, body, doing));
+  }
+
+  /** Repeats a call while no server answers: it may be about to come back. */
+  <T> T untilAnswered(Supplier<T> call) {
+    long deadline = System.nanoTime() + options.timeout().toNanos();
+    long pause = FIRST_PAUSE_MS;
+    while (true) {
+      try {
+        return call.get();
+      } catch (BridgeException error) {
+        if (!error.isUnreachable() || System.nanoTime() >= deadline) {
+          throw error;
+        }
+      }
+      pause(pause);
+      pause = Math.min(2 * pause, LAST_PAUSE_MS);
+    }
+  }
+
+  private static void pause(long milliseconds) {
+    try {
+      Thread.sleep(milliseconds);
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+      throw new BridgeException(Code.CANCELLED, "the task was interrupted", error);
     }
   }
 

@@ -50,6 +50,7 @@ final class FlightPutStream implements PutStream {
     connection
         .authorized(FlightServiceGrpc.newStub(connection.channel()))
         .withOnReadyThreshold(READY_BYTES)
+        .withWaitForReady() // a server that restarts is back in a moment
         .doPut(put.new Answers());
     put.send(
         Flight.FlightData.newBuilder()
