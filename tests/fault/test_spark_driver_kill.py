@@ -182,7 +182,8 @@ def test_server_killed_during_the_tasks(shared, node, client, tasks, seed, trans
 
 
 def test_server_killed_during_a_put_that_is_held(shared, node, client, tasks):
-    """What was sent is lost with the server, so these attempts cannot go on, and others do."""
+    """What was sent is lost with the server: the writer sends what it still holds once more, and
+    where that is not all of it, Spark writes the partition again."""
     driver = shared()
     tasks.hold("all")
     driver.start(**order(node, tasks))
@@ -194,5 +195,4 @@ def test_server_killed_during_a_put_that_is_held(shared, node, client, tasks):
     outcome = driver.outcome()
     starter.join(60)
     assert outcome == "done"
-    assert len({one.task for one in tasks.started()}) > 4
     assert_feed(client, NEW)

@@ -17,6 +17,9 @@ import flightbridge
 import flightbridge.spark
 from flightbridge.errors import FeedNotFoundError, FlightBridgeError
 
+from .server_node import Node
+from .test_killed_server import brought_back
+
 pytestmark = pytest.mark.spark
 
 ROWS = 40_000
@@ -238,6 +241,24 @@ def test_killed_upstream_worker(spark, bridge, client, tmp_path, forever):
         wait_until_idle(client, 0)
     else:
         assert_each_row_once(client, "f")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writer", ["connector", "python"])
+def test_commit_outlasts_a_server_that_restarts(classic_session, tmp_path, writer):
+    """It had decided before it died. A job that failed now would be appended once more."""
+    node = Node(tmp_path / "data", memory_limit="256MiB")
+    try:
+        node.restart(commit_after_fsync="crash")
+        with brought_back(node):
+            flightbridge.spark.write(
+                numbered(classic_session), node.uri, "f", "append", writer=writer
+            )
+        with flightbridge.connect(node.uri) as client:
+            assert_each_row_once(client, "f")
+            assert client.feed("f").open_jobs == 0
+    finally:
+        node.close()
 
 
 def test_server_that_stops_mid_write_fails_the_job_and_says_so(
