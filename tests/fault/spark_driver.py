@@ -26,7 +26,14 @@ _FAULTS = "io.flightbridge.testing.TaskFaults"
 class Driver:
     """One write at a time: :meth:`start` it, disturb it, and ask for its :meth:`outcome`."""
 
-    def __init__(self, master: str, root: Path, name: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        master: str,
+        root: Path,
+        name: str,
+        settings: dict[str, str],
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.log = root / f"driver-{name}.log"
         jars = [str(faults_jar(root))]
         given = json.dumps([master, str(root), jars, settings])
@@ -37,6 +44,7 @@ class Driver:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=os.environ | (environment or {}),
                 start_new_session=True,  # its JVM is in its process group
             )
         self._received = b""
@@ -51,7 +59,7 @@ class Driver:
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
 
-    def outcome(self, timeout_s: float = 240) -> str:
+    def outcome(self, timeout_s: float = 400) -> str:
         """What became of the write: ``done``, or Spark's error."""
         return self._answer(timeout_s)
 

@@ -5,6 +5,7 @@ The oracle of every case is the multiset of rows in the feed, and that no job an
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -14,10 +15,11 @@ from flightbridge.descriptions import FeedState
 from flightbridge.errors import FailedPreconditionError, FeedNotFoundError
 
 from .server_node import Node
-from .spark_cluster import wait_for
+from .spark_cluster import DEADLINE_S, wait_for
+from .spark_driver import Driver
 from .spark_oracle import Tasks, assert_feed, assert_rows
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROWS = 8000
 SPECULATING = {
@@ -195,3 +197,21 @@ def test_visible_partitions_are_whole(driver, executors, bridge, client, tasks):
     assert not kills
     assert client.feed("f").state == FeedState.COMMITTED
     assert_feed(client, range(ROWS))
+
+
+def test_killed_executor_of_a_local_cluster(bridge, client, tasks, tmp_path):
+    """Spark's own cluster for tests, all of it but the executors in the driver's process."""
+    given = {"SPARK_WORKER_DIR": str(tmp_path / "work"), "SPARK_LOCAL_IP": "127.0.0.1"}
+    driver = Driver("local-cluster[2,1,768]", tmp_path, "local-cluster", {}, given)
+    try:
+        driver.wait_until_started(DEADLINE_S)
+        tasks.hold("all")
+        driver.start(**order(bridge, tasks))
+        wait_for(lambda: client.status().open_puts == 2, "two puts")
+        os.kill(tasks.started()[0].pid, signal.SIGKILL)
+        tasks.go_on("all")
+        assert driver.outcome() == "done"
+        assert len({one.task for one in tasks.started()}) > 4
+        assert_feed(client, range(ROWS))
+    finally:
+        driver.close()

@@ -18,7 +18,7 @@ from .server_node import Node, until_it_answers
 from .spark_cluster import wait_for
 from .spark_oracle import Tasks, assert_feed, assert_rows, table_of
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 OLD, NEW = range(100_000, 103_000), range(8000)
 COMMITTING = r"is committing"  # Spark's log of the driver that has all attempts
