@@ -30,6 +30,7 @@ from flightbridge.descriptions import (
     ConfirmResult,
     FeedInfo,
     FeedState,
+    GenerationInfo,
     PartitionInfo,
     ServerStatus,
 )
@@ -43,6 +44,7 @@ from flightbridge.write_input import batches_of, partitions_of
 
 if TYPE_CHECKING:
     from flightbridge._native._client import NativeClient, NativePut
+    from flightbridge.v1 import commands_pb2
 
 __all__ = [
     "AttemptRef",
@@ -51,6 +53,7 @@ __all__ = [
     "ConfirmResult",
     "FeedInfo",
     "FeedState",
+    "GenerationInfo",
     "PartitionInfo",
     "PutStream",
     "ServerStatus",
@@ -64,6 +67,7 @@ _MODES = {
     "append": 2,
     "overwrite": 3,
     "ignore": 4,
+    "stream": 5,
 }
 
 
@@ -318,13 +322,16 @@ class Client(Closing):
         visible: str = "job",
         retention: str | None = None,
         ttl_s: float | None = None,
+        writer: str | None = None,
+        epoch: int | None = None,
     ) -> BeginWriteResult:
         """Opens a write job; again with the same ``job_id`` gives the same job.
 
         Args:
             feed: Name of the feed.
             job_id: Any text that no other write of this feed uses.
-            mode: ``errorifexists``, ``append``, ``overwrite`` or ``ignore``.
+            mode: ``errorifexists``, ``append``, ``overwrite``, ``ignore``, or ``stream``: the feed
+                stays open, and each job adds a generation to it, until :meth:`end_feed`.
             schema: Of every attempt.
             visible: ``job`` shows all partitions at the commit; ``partition`` shows each once its
                 first attempt is finished (modes ``errorifexists`` and ``ignore`` only), and the
@@ -334,13 +341,18 @@ class Client(Closing):
                 ``epochs=N``: when they have in the N-th epoch. An append leaves it as it is.
             ttl_s: The feed is dropped after so many seconds without a read, a write or a confirmed
                 position; ``None``: never.
+            writer: Mode ``stream``: who counts the epochs, such as the id of a streaming query.
+            epoch: Of ``writer``: 0 or more, and ascending. One that is not above the last that the
+                writer has committed is a replay, and ``already_committed``.
 
         Raises:
             InvalidArgumentError: A setting is malformed, or the mode does not allow it.
-            FailedPreconditionError: An append to a feed of another retention, or of which rows are
-                confirmed.
-            FeedExistsError: The mode is ``errorifexists`` and the feed exists.
-            SchemaMismatchError: The mode is ``append`` and the schema is not the feed's.
+            FailedPreconditionError: An append to a feed of another retention, of which rows are
+                confirmed, or of mode ``stream``; a generation more of a feed that is ended.
+            FeedExistsError: The mode is ``errorifexists`` and the feed exists; or it is ``stream``,
+                and the feed was written in another.
+            SchemaMismatchError: The mode is ``append`` or ``stream`` and the schema is not the
+                feed's.
             UnsupportedTypeError: A column's type cannot be stored.
         """
         from flightbridge.v1 import commands_pb2
@@ -354,6 +366,7 @@ class Client(Closing):
             schema=schema.serialize().to_pybytes(),
             visible=_visible_number(visible),
             retention=parse_retention(retention, ttl_s),
+            epoch=_writer_epoch(writer, epoch),
         )
         encoded = self._native.begin_write(request.SerializeToString())
         result = commands_pb2.BeginWriteResult.FromString(encoded)
@@ -387,8 +400,25 @@ class Client(Closing):
         native = self._native.open_put(feed, job_id, partition, attempt, schema)
         return PutStream(native, partition, attempt)
 
-    def commit_write(self, feed: str, job_id: str, attempts: Iterable[AttemptRef]) -> FeedInfo:
+    def commit_write(
+        self,
+        feed: str,
+        job_id: str,
+        attempts: Iterable[AttemptRef],
+        *,
+        writer: str | None = None,
+        epoch: int | None = None,
+    ) -> FeedInfo:
         """Makes exactly these attempts visible, all or none. Idempotent by ``job_id``.
+
+        Args:
+            feed: Name.
+            job_id: Of :meth:`begin_write`.
+            attempts: What :meth:`PutStream.finish` returned, one for each partition. In mode
+                ``stream`` none make no generation, but the epoch counts.
+            writer: Mode ``stream``: as in :meth:`begin_write`. With it a replay is known also where
+                its job is not any more.
+            epoch: Likewise.
 
         Raises:
             FailedPreconditionError: The job is not open, or an attempt is not staged.
@@ -410,8 +440,20 @@ class Client(Closing):
                 )
                 for ref in attempts
             ],
+            epoch=_writer_epoch(writer, epoch),
         )
         return self._feed_info(self._native.commit_write(request.SerializeToString()))
+
+    def end_feed(self, feed: str) -> FeedInfo:
+        """Ends a feed of mode ``stream``: no generation follows. Idempotent.
+
+        Write jobs of it that are open are aborted, and readers that follow it come to its end.
+
+        Raises:
+            FeedNotFoundError: There is no such feed.
+            FailedPreconditionError: It was written in another mode.
+        """
+        return self._feed_info(self._native.end_feed(feed))
 
     def confirm_position(self, position: bytes) -> ConfirmResult:
         """Says that a reader will never continue from before this position.
@@ -512,6 +554,20 @@ def connect(
         timeout_s=timeout_s,
         transport=transport,
     )
+
+
+def _writer_epoch(writer: str | None, epoch: int | None) -> commands_pb2.WriterEpoch | None:
+    from flightbridge.v1 import commands_pb2
+
+    if writer is None and epoch is None:
+        return None
+    if writer is None or epoch is None:
+        raise InvalidArgumentError(
+            f"writer={writer!r}, epoch={epoch!r}: one needs the other; give both or neither"
+        )
+    if isinstance(epoch, bool) or not 0 <= epoch < 2**63:
+        raise InvalidArgumentError(f"epoch={epoch!r} is out of range: give 0 or more")
+    return commands_pb2.WriterEpoch(writer=writer, epoch=epoch)
 
 
 def _visible_number(visible: str) -> int:

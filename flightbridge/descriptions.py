@@ -14,6 +14,7 @@ __all__ = [
     "ConfirmResult",
     "FeedInfo",
     "FeedState",
+    "GenerationInfo",
     "PartitionInfo",
     "ServerStatus",
 ]
@@ -42,6 +43,23 @@ class PartitionInfo:
     """URI of the server that holds it, where the feed spans several."""
     released: bool = False
     """Readers have confirmed all of it, and its rows are gone."""
+    generation: int = 0
+    """What it came with, from 1, in a feed that grows or grew; else 0."""
+
+
+@dataclass(frozen=True)
+class GenerationInfo:
+    """What became visible at once, of a feed that grows.
+
+    Attributes:
+        generation: 1, 2, 3, ...; 0 is the feed before the first.
+        rows: Rows that came with it.
+        fingerprint: Hash of the schema and of all rows up to here.
+    """
+
+    generation: int
+    rows: int
+    fingerprint: int
 
 
 @dataclass(frozen=True)
@@ -60,11 +78,14 @@ class FeedInfo:
         created_unix_ms: When the content was committed, in milliseconds since 1970 (UTC).
         schema_text: The schema, for people.
         open_jobs: Write jobs begun and not yet committed or aborted.
-        generation: Grows with every partition of an open feed, and when it is sealed.
+        generation: Grows with every generation of an open feed, and when it is sealed.
         servers: URIs of the servers that the feed spans; empty where it is on one only.
         retention: How long it keeps its rows: ``keep``, ``once`` or ``epochs=N``.
         ttl_s: Seconds without use after which it is dropped; ``None``: never.
         confirmed_rows: Rows that readers need no more, those not released yet included.
+        generations: Of a feed that grows, or grew: from generation 0, the feed before the first,
+            on; of what :meth:`Client.commit_write` returns only the new one and the one before.
+        writers: Of a feed of mode ``stream``: the last epoch that each writer has committed.
     """
 
     feed: str
@@ -83,6 +104,8 @@ class FeedInfo:
     retention: str = "keep"
     ttl_s: float | None = None
     confirmed_rows: int = 0
+    generations: tuple[GenerationInfo, ...] = ()
+    writers: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_proto(cls, message: Any) -> FeedInfo:
@@ -104,6 +127,7 @@ class FeedInfo:
                     p.crc32c,
                     message.servers[p.server] if message.servers else None,
                     p.released,
+                    p.generation,
                 )
                 for p in message.partitions
             ),
@@ -115,6 +139,10 @@ class FeedInfo:
             retention=format_retention(message.retention.epochs),
             ttl_s=message.retention.ttl_ms / 1000 or None,
             confirmed_rows=message.confirmed_rows,
+            generations=tuple(
+                GenerationInfo(g.generation, g.rows, g.fingerprint) for g in message.generations
+            ),
+            writers=tuple((w.writer, w.epoch) for w in message.writers),
         )
 
 
@@ -168,7 +196,8 @@ class BeginWriteResult:
 
     Attributes:
         skip: The mode is ``ignore`` and the feed exists: write nothing.
-        already_committed: This job was committed before: write nothing, commit again at will.
+        already_committed: This job, or in mode ``stream`` its epoch or a later one of its writer,
+            was committed before: write nothing, commit again at will.
     """
 
     skip: bool

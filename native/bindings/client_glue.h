@@ -62,9 +62,23 @@ inline arrow::Status Confirm(Client* client, const std::string& encoded, std::st
   return Take(client->Act("ConfirmPosition", request.Encode(), doing), out);
 }
 
+inline arrow::Status EndFeed(Client* client, const std::string& feed, std::string* out) {
+  return Take(client->Act("EndFeed", proto::EndFeed{feed}.Encode(), "ending feed '" + feed + "'"),
+              out);
+}
+
 inline arrow::Status Commit(Client* client, const std::string& encoded, std::string* out) {
   const auto request = proto::Parse<proto::CommitWrite>(encoded);
   if (!request) return Error(Code::kInternal, "the commit request cannot be parsed");
+  if (request->epoch) {
+    std::string answer;
+    ARROW_RETURN_NOT_OK(Take(
+        client->Act("CommitWrite", encoded, "committing feed '" + request->feed + "'"), &answer));
+    const auto committed = proto::Parse<proto::CommitWriteResult>(answer);
+    if (!committed) return Error(Code::kInternal, "the answer to a commit cannot be parsed");
+    *out = committed->feed.value_or(proto::FeedInfo{}).Encode();
+    return arrow::Status::OK();
+  }
   auto result = client->CommitWrite(request->feed, request->job_id, request->attempts);
   if (!result.ok()) return result.status();
   *out = result->feed.value_or(proto::FeedInfo{}).Encode();

@@ -40,6 +40,11 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
       record.feed->retention = snapshot->retention.Encode();
     }
     record.feed->confirmed = ConfirmedOf(*snapshot);
+    record.feed->stream = snapshot->streaming;
+    record.feed->open = snapshot->open;
+    for (const auto& [writer, epoch] : snapshot->writers) {
+      record.feed->writers.push_back(proto::WriterEpoch{writer, epoch}.Encode());
+    }
     if (snapshot->span != nullptr) {
       proto::FeedInfo span;
       span.servers = snapshot->span->servers;
@@ -76,6 +81,11 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
       begin.begin->visible = static_cast<int32_t>(proto::Visibility::kPartition);
       begin.begin->feed_id = job->feed_id;
       begin.begin->created_unix_ms = job->created_unix_ms;
+    }
+    if (job->mode == proto::WriteMode::kStream) {
+      begin.begin->feed_id = job->feed_id;
+      begin.begin->created_unix_ms = job->created_unix_ms;
+      if (job->epoch) begin.begin->epoch = job->epoch->Encode();
     }
     ARROW_ASSIGN_OR_RAISE(begin.begin->schema, EncodeSchema(*job->schema));
     ARROW_RETURN_NOT_OK(emit(begin.Encode()));

@@ -48,10 +48,10 @@ arrow::Status FeedStoreImpl::NotFound(const std::string& feed) const {
                names.empty() ? "there are no feeds yet" : "there are: " + names, ")");
 }
 
-proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed) const {
+proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed, int64_t after) const {
   proto::FeedInfo info;
   if (const auto current = Visible(feed)) {
-    info = current->Info();
+    info = current->Info(after);
     if (!options_.segments.data_dir.empty()) {
       info.memory_limit_bytes = options_.segments.memory_limit_bytes;
     }
@@ -98,13 +98,14 @@ std::vector<proto::FeedInfo> FeedStoreImpl::List() const {
   return infos;
 }
 
-arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed) const {
+arrow::Result<proto::FeedInfo> FeedStoreImpl::Describe(const std::string& feed,
+                                                       int64_t after) const {
   ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
   std::lock_guard lock(mutex_);
   const auto job = jobs_.lower_bound({feed, ""});
   const bool open = job != jobs_.end() && job->first.first == feed;
   if (!open && Visible(feed) == nullptr) return NotFound(feed);
-  return InfoOf(feed);
+  return InfoOf(feed, after);
 }
 
 std::string FeedStoreImpl::LargestFeeds() const {
@@ -149,8 +150,9 @@ arrow::Status FeedStoreImpl::Explain(const std::string& feed, const arrow::Statu
 }
 
 void FeedStoreImpl::Remember(const JobKey& key, const Snapshot& snapshot,
-                             std::shared_ptr<const proto::Decision> decision) {
-  CommittedJob job{snapshot.Info(), snapshot.schema, std::move(decision)};
+                             std::shared_ptr<const proto::Decision> decision, int64_t after) {
+  CommittedJob job{snapshot.Info(after), snapshot.schema, std::move(decision)};
+  job.info.writers.clear();  // of every job that is remembered they would be many
   job.info.schema_text.clear();
   RememberJob(key, std::move(job));
 }

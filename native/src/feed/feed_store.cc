@@ -5,6 +5,7 @@
 #include "common/failpoint.h"
 #include "common/thread.h"
 #include "feed/feed_store_impl.h"
+#include "feed/generations.h"
 #include "feed/journal_records.h"
 #include "feed/placement.h"
 #include "feed/retention.h"
@@ -94,10 +95,10 @@ void FeedStoreImpl::StartSweeper() {
 arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::BeginWrite& request) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(request.feed));
   ARROW_RETURN_NOT_OK(ValidateJobId(request.feed, request.job_id));
-  if (request.mode < proto::WriteMode::kErrorIfExists || request.mode > proto::WriteMode::kIgnore) {
+  if (request.mode < proto::WriteMode::kErrorIfExists || request.mode > proto::WriteMode::kStream) {
     return Error(Code::kInvalidArgument, "feed '", request.feed, "': write mode ",
                  static_cast<int>(request.mode),
-                 " is not known: use errorifexists, append, overwrite or ignore");
+                 " is not known: use errorifexists, append, overwrite, ignore or stream");
   }
   const bool stream = request.visible == proto::Visibility::kPartition;
   if (stream && request.mode != proto::WriteMode::kErrorIfExists &&
@@ -108,6 +109,7 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
         " would change a feed under its readers: use errorifexists or ignore and a feed of "
         "its own, or visible=job");
   }
+  ARROW_RETURN_NOT_OK(CheckStreamRequest(request));
   ARROW_RETURN_NOT_OK(CheckRetention(request));
   auto schema = DecodeSchema(request.schema);
   if (!schema.ok()) {
@@ -128,7 +130,9 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
                  job->span->servers.size(), ": use visible=job");
   }
   job->stream = stream;
-  if (stream) {
+  job->epoch = request.epoch;
+  const bool generation = request.mode == proto::WriteMode::kStream;
+  if (stream || generation) {
     job->feed_id = NewFeedId();
     job->created_unix_ms = UnixMs();
   }
@@ -138,27 +142,31 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   const JobKey key{request.feed, request.job_id};
   proto::BeginWriteResult result;
   std::unique_lock lock(mutex_);
-  if (committed_.contains(key)) {
+  const auto current = Current(request.feed);
+  if (committed_.contains(key) ||
+      (generation && current != nullptr && HasEpoch(*current, job->epoch))) {
     result.already_committed = true;
     return result;
   }
   if (const auto at = jobs_.find(key); at != jobs_.end()) {
     WriteJob& open = *at->second;
     if (open.mode != job->mode || open.schema_hash != job->schema_hash ||
-        open.stream != job->stream || !SameRetention(open.retention, job->retention)) {
+        open.stream != job->stream || open.epoch != job->epoch ||
+        !SameRetention(open.retention, job->retention)) {
       return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '", request.job_id,
                    "' was begun with mode ", ModeName(open.mode),
                    ", visible=", open.stream ? "partition" : "job",
                    open.schema_hash != job->schema_hash ? " and another schema" : "",
                    SameRetention(open.retention, job->retention) ? "" : " and another retention",
+                   open.epoch == job->epoch ? "" : " and another epoch",
                    ": a second begin must repeat the first");
     }
     open.active_ms = NowMs();
     result.skip = open.skip;
     return result;
   }
-  const auto current = Current(request.feed);
   ARROW_RETURN_NOT_OK(CheckTarget(*job, current.get()));
+  if (generation && current != nullptr) job->feed_id = current->feed_id;
   if (current == nullptr) ARROW_RETURN_NOT_OK(CheckFeedCount(request.feed));
   job->skip =
       job->mode == proto::WriteMode::kIgnore && current != nullptr && !job->decided_elsewhere();
@@ -178,13 +186,18 @@ arrow::Result<proto::BeginWriteResult> FeedStoreImpl::BeginWrite(const proto::Be
   record.begin->servers = request.servers;
   record.begin->home = request.home;
   record.begin->self = request.self;
-  if (stream) {
-    record.begin->visible = static_cast<int32_t>(proto::Visibility::kPartition);
-    record.begin->feed_id = job->feed_id;
-    record.begin->created_unix_ms = job->created_unix_ms;
-  }
+  if (stream) record.begin->visible = static_cast<int32_t>(proto::Visibility::kPartition);
+  record.begin->feed_id = job->feed_id;
+  record.begin->created_unix_ms = job->created_unix_ms;
+  if (job->epoch) record.begin->epoch = job->epoch->Encode();
   ARROW_RETURN_NOT_OK(Record(record));
   lock.lock();
+  if (generation && current == nullptr) {
+    ended_streams_.erase(request.feed);
+    feeds_[request.feed] = NewStreamFeed(*job);
+    Use(*feeds_[request.feed]);
+    changed_.notify_all();
+  }
   if (stream && !job->skip) Publish(job.get());
   jobs_.emplace(key, std::move(job));
   return result;
@@ -280,6 +293,9 @@ arrow::Status FeedStoreImpl::Stage(const JobPtr& job, PartitionPtr staged) {
     publishing = std::unique_lock(job->publishing);
     ARROW_ASSIGN_OR_RAISE(const bool visible, VisibleAlready(*job, *added.data));
     if (visible) return {};
+    auto numbered = std::make_shared<Partition>(*added.data);
+    numbered->generation = NextVisible(*job);
+    added.data = std::move(numbered);
   }
   std::shared_lock recording(recording_);
   FB_FAILPOINT("attempt.before_journal");
@@ -345,11 +361,26 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     const proto::CommitWrite& request) {
   std::shared_ptr<const Snapshot> replaced;  // freed after the locks
   decltype(WriteJob::staged) losers;         // so are these, whatever late writers hold
+  std::vector<JobPtr> ended;
   JobPtr job;
   std::lock_guard decisions(decisions_);
   const JobKey key{request.feed, request.job_id};
   std::shared_ptr<const Snapshot> current;
   std::vector<PartitionPtr> chosen;
+  {
+    std::unique_lock lock(mutex_);
+    const auto at = jobs_.find(key);
+    const bool open = at != jobs_.end();
+    if (open ? at->second->mode == proto::WriteMode::kStream : request.epoch.has_value()) {
+      lock.unlock();
+      return CommitGeneration(request);
+    }
+    if (request.epoch) {
+      return Error(Code::kInvalidArgument, "feed '", request.feed, "': write job '", request.job_id,
+                   "' has mode ", ModeName(at->second->mode),
+                   ", and only those of mode stream have an epoch: leave it out");
+    }
+  }
   std::unique_lock<std::mutex> publishing;  // nothing becomes visible behind a stream job's commit
   {
     std::unique_lock lock(mutex_);
@@ -415,7 +446,10 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     job->end.store(JobEnd::kCommitted, std::memory_order_release);
     losers.swap(job->staged);
     replaced = std::exchange(feeds_[request.feed], snapshot);
-    if (!skip) damaged_.erase(request.feed);
+    if (!skip) {
+      damaged_.erase(request.feed);
+      ended = EndJobsOf(replaced.get());
+    }
     jobs_.erase(key);
     ended_streams_.erase(request.feed);
     if (job->stream && !job->skip) {
@@ -489,6 +523,7 @@ arrow::Status FeedStoreImpl::DropFeed(const proto::DropFeed& request) {
 arrow::Status FeedStoreImpl::Drop(const std::string& feed, const Snapshot* expected) {
   std::shared_ptr<const Snapshot> dropped;  // freed after the lock
   decltype(damaged_)::node_type damaged;    // so is this
+  std::vector<JobPtr> ended;                // so are these
   {
     std::shared_lock recording(recording_);
     {
@@ -502,6 +537,7 @@ arrow::Status FeedStoreImpl::Drop(const std::string& feed, const Snapshot* expec
     ARROW_RETURN_NOT_OK(Record(record));
     std::lock_guard lock(mutex_);
     dropped = std::move(feeds_.extract(feed).mapped());
+    ended = EndJobsOf(dropped.get());
     damaged = damaged_.extract(feed);
     used_ms_.erase(feed);
     changed_.notify_all();

@@ -48,7 +48,8 @@ inline constexpr int64_t kPlaces = -1;
 
 struct Snapshot {
   std::string name;
-  bool open = false;  // more partitions may come
+  bool open = false;       // more may come
+  bool streaming = false;  // written in mode STREAM: a generation by each commit, until it is ended
   uint64_t feed_id = 0;
   uint64_t fingerprint = 0;
   uint64_t schema_hash = 0;
@@ -61,12 +62,23 @@ struct Snapshot {
   proto::Retention retention;
   // By partition, or kPlaces: what readers need no more.
   std::shared_ptr<const std::map<int64_t, RowSet>> confirmed;
+  // Of a feed that grows, or grew: ascending, from generation 0 on. Else empty.
+  std::vector<proto::GenerationInfo> generations;
+  std::map<std::string, int64_t> writers;  // streaming: the last epoch that each has committed
 
   // NOT_FOUND that names the feed and the partition, FAILED_PRECONDITION where it is released.
   arrow::Result<std::shared_ptr<const Partition>> Find(int64_t partition) const;
-  proto::FeedInfo Info() const;
-  // Grows with every partition of an open feed, and once more when it is sealed.
-  int64_t generation() const { return static_cast<int64_t>(partitions.size()) + (open ? 0 : 1); }
+  // With generation `after` and what came behind it, where the feed has generations.
+  proto::FeedInfo Info(int64_t after = 0) const;
+  int64_t last_generation() const {
+    return generations.empty() ? 0 : generations.back().generation;
+  }
+  // Grows with every generation of an open feed, and once more when it is sealed.
+  int64_t generation() const {
+    const int64_t last =
+        generations.empty() ? static_cast<int64_t>(partitions.size()) : last_generation();
+    return last + (open ? 0 : 1);
+  }
 };
 
 // Room for one IPC message inside a segment, to be filled by whoever receives it.
@@ -139,6 +151,9 @@ class FeedStore {
   virtual arrow::Result<proto::CommitWriteResult> CommitWrite(
       const proto::CommitWrite& request) = 0;
   virtual arrow::Status AbortWrite(const proto::AbortWrite& request) = 0;
+  // No generation follows; jobs that are open are aborted. Idempotent. FAILED_PRECONDITION for a
+  // feed that is not of mode STREAM.
+  virtual arrow::Result<proto::FeedInfo> EndFeed(const proto::EndFeed& request) = 0;
   virtual arrow::Status DropFeed(const proto::DropFeed& request) = 0;
 
   // The feed, committed or partly visible; NOT_FOUND names the feed and may list some that exist,
@@ -149,13 +164,16 @@ class FeedStore {
       const std::string& feed) const = 0;
   // Every feed, committed or only open.
   virtual std::vector<proto::FeedInfo> List() const = 0;
-  // As List(), for one feed.
-  virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const = 0;
+  // As List(), for one feed; of one that grows from generation `after` on.
+  virtual arrow::Result<proto::FeedInfo> Describe(const std::string& feed,
+                                                  int64_t after = 0) const = 0;
 
   // Waits until an open feed has another generation than this one, or is open no longer; after
-  // `timeout` it returns the feed as it is. Errors as Find(); UNAVAILABLE once StopWaiting().
+  // `timeout` it returns the feed as it is, from generation `after` on. Errors as Find();
+  // UNAVAILABLE once StopWaiting().
   virtual arrow::Result<proto::FeedInfo> WaitForChange(const std::string& feed, int64_t generation,
-                                                       std::chrono::milliseconds timeout) = 0;
+                                                       std::chrono::milliseconds timeout,
+                                                       int64_t after = 0) = 0;
   // For feeds that span several servers (docs/protocol.md). The home of a feed that another server
   // decides; empty for every other name.
   virtual std::string HomeElsewhere(const std::string& feed) const = 0;

@@ -66,7 +66,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Result<std::shared_ptr<const Snapshot>> Find(const std::string& feed) const override;
   arrow::Result<std::shared_ptr<const Snapshot>> FindToRead(const std::string& feed) const override;
   std::vector<proto::FeedInfo> List() const override;
-  arrow::Result<proto::FeedInfo> Describe(const std::string& feed) const override;
+  arrow::Result<proto::FeedInfo> EndFeed(const proto::EndFeed& request) override;
+  arrow::Result<proto::FeedInfo> Describe(const std::string& feed, int64_t after) const override;
   std::string HomeElsewhere(const std::string& feed) const override;
   std::vector<InDoubt> JobsInDoubt(const std::string& feed) const override;
   arrow::Result<proto::CommitStatusResult> CommitStatus(
@@ -77,7 +78,8 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   int SweepOrphans() override;
   int DropIdleFeeds() override;
   arrow::Result<proto::FeedInfo> WaitForChange(const std::string& feed, int64_t generation,
-                                               std::chrono::milliseconds timeout) override;
+                                               std::chrono::milliseconds timeout,
+                                               int64_t after) override;
   void StopWaiting() override;
   const segment::Budget& budget() const override { return segments_->budget(); }
   const segment::Budget& disk_budget() const override { return segments_->disk_budget(); }
@@ -91,10 +93,19 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status Stage(const JobPtr& job, PartitionPtr staged);
   // Feeds that are visible while they are written (stream_feeds.cc).
   arrow::Result<bool> VisibleAlready(const WriteJob& job, const Partition& staged) const;
+  int64_t NextVisible(const WriteJob& job) const;
   void Publish(WriteJob* job);                             // under mutex_
   void EndStream(const WriteJob& job, JobEnd end);         // under mutex_
   arrow::Status CheckNoStream(const WriteJob& job) const;  // under mutex_
   void ShowStreams();
+  // Feeds of mode STREAM (generation_store.cc).
+  arrow::Result<proto::CommitWriteResult> CommitGeneration(
+      const proto::CommitWrite& request);  // under decisions_
+  // Ends the jobs of a feed of mode STREAM that is gone or ended. They are to be let go after the
+  // lock. Under mutex_, and in recovery.
+  std::vector<std::shared_ptr<WriteJob>> EndJobsOf(const Snapshot* gone);
+  arrow::Status ReplayStreamBegin(const WriteJob& job);
+  arrow::Status ReplayEndFeed(const proto::JournalEndFeed& record);
   arrow::Status CommitRecorded(const WriteJob& job, const Snapshot& snapshot, bool skip,
                                const std::vector<PartitionPtr>& chosen,
                                const proto::Decision* decision);
@@ -125,14 +136,15 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   // RESOURCE_EXHAUSTED where `feed` would be one more than max_feeds. Under mutex_.
   arrow::Status CheckFeedCount(const std::string& feed) const;
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
-  void Use(const Snapshot& snapshot) const;                                // under mutex_
-  arrow::Status NotFound(const std::string& feed) const;                   // under mutex_
-  proto::FeedInfo InfoOf(const std::string& feed) const;                   // under mutex_
-  std::shared_ptr<const Snapshot> Current(const std::string& feed) const;  // under mutex_
-  std::shared_ptr<const Snapshot> Visible(const std::string& feed) const;  // under mutex_
+  void Use(const Snapshot& snapshot) const;                                  // under mutex_
+  arrow::Status NotFound(const std::string& feed) const;                     // under mutex_
+  proto::FeedInfo InfoOf(const std::string& feed, int64_t after = 0) const;  // under mutex_
+  std::shared_ptr<const Snapshot> Current(const std::string& feed) const;    // under mutex_
+  std::shared_ptr<const Snapshot> Visible(const std::string& feed) const;    // under mutex_
   void Remember(const JobKey& key, const Snapshot& snapshot,
-                std::shared_ptr<const proto::Decision> decision = nullptr);  // under mutex_
-  void RememberJob(const JobKey& key, CommittedJob job);                     // under mutex_
+                std::shared_ptr<const proto::Decision> decision = nullptr,
+                int64_t after = 0);                       // under mutex_
+  void RememberJob(const JobKey& key, CommittedJob job);  // under mutex_
   static proto::CommitWriteResult ResultOf(const CommittedJob& job);
   int64_t NowMs() const { return options_.clock_ms(); }
 

@@ -17,6 +17,7 @@ inline proto::JournalAttempt AttemptRecord(uint64_t job, const Partition& partit
   record.bytes = partition.bytes;
   record.batches = partition.batches;
   record.crc32c = partition.crc32c;
+  record.generation = partition.generation;
   for (const segment::SegmentRef& ref : partition.segments) {
     record.segments.push_back({ref.chunk, ref.offset, ref.used});
   }
@@ -35,6 +36,7 @@ inline std::shared_ptr<Partition> PartitionOf(const proto::JournalAttempt& recor
   partition->bytes = record.bytes;
   partition->batches = record.batches;
   partition->crc32c = record.crc32c;
+  partition->generation = record.generation;
   partition->schema = std::move(schema);
   for (const proto::JournalSegment& segment : record.segments) {
     partition->segments.push_back({segment.chunk, segment.offset, segment.used});

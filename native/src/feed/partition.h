@@ -49,8 +49,9 @@ struct Partition {
   int64_t rows = 0;
   int64_t bytes = 0;  // metadata and body bytes stored
   int64_t batches = 0;
-  uint32_t crc32c = 0;    // over the batch checksums, see PutEnd
-  bool released = false;  // its rows are gone: no messages, no segments
+  uint32_t crc32c = 0;     // over the batch checksums, see PutEnd
+  bool released = false;   // its rows are gone: no messages, no segments
+  int64_t generation = 0;  // of a feed that grows, or grew: what it came with, from 1
   std::shared_ptr<arrow::Schema> schema;
   std::vector<StoredMessage> messages;        // in stream order, dictionaries before their users
   std::vector<segment::SegmentRef> segments;  // where they lie

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "feed/feed_store_impl.h"
+#include "feed/generations.h"
 #include "feed/journal_records.h"
 #include "feed/retention.h"
 #include "feed/schema_rules.h"
@@ -82,8 +83,12 @@ arrow::Status FeedStoreImpl::Replay(std::string_view payload) {
   if (record->feed) return ReplayFeed(*record->feed);
   if (record->done) return ReplayDone(*record->done);
   if (record->confirm) return ReplayConfirm(*record->confirm);
+  if (record->end_feed) return ReplayEndFeed(*record->end_feed);
   if (record->drop) {
-    if (feeds_.erase(record->drop->feed) == 0) return Inconsistent("drops an unknown feed");
+    const auto at = feeds_.find(record->drop->feed);
+    if (at == feeds_.end()) return Inconsistent("drops an unknown feed");
+    EndJobsOf(at->second.get());
+    feeds_.erase(at);
     return {};
   }
   if (record->end) {
@@ -129,6 +134,13 @@ arrow::Status FeedStoreImpl::ReplayBegin(const proto::JournalBegin& record) {
       return Inconsistent("names a server outside its list");
     job->span = std::move(span);
   }
+  if (job->mode == proto::WriteMode::kStream) {
+    if (!record.epoch.empty()) {
+      job->epoch = proto::Parse<proto::WriterEpoch>(record.epoch);
+      if (!job->epoch) return Inconsistent("has an epoch that cannot be read");
+    }
+    ARROW_RETURN_NOT_OK(ReplayStreamBegin(*job));
+  }
   next_serial_ = std::max(next_serial_, record.job + 1);
   if (!jobs_.emplace(JobKey{record.feed, record.job_id}, std::move(job)).second) {
     return Inconsistent("begins a write job that is open");
@@ -141,8 +153,11 @@ arrow::Status FeedStoreImpl::ReplayAttempt(const proto::JournalAttempt& record) 
                                [&](const auto& job) { return job.second->serial == record.job; });
   if (at == jobs_.end()) return {};  // it came after its job's end
   WriteJob& job = *at->second;
-  job.staged[{record.partition, record.attempt}] = {PartitionOf(record, job.feed, job.schema),
-                                                    next_order_++};
+  auto partition = PartitionOf(record, job.feed, job.schema);
+  if (job.stream && partition->generation == 0) {  // of a version that did not count them
+    partition->generation = static_cast<int64_t>(job.staged.size()) + 1;
+  }
+  job.staged[{record.partition, record.attempt}] = {std::move(partition), next_order_++};
   return {};
 }
 
@@ -168,13 +183,23 @@ arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
       if (staged == job->staged.end()) return Inconsistent("commits an unknown attempt");
       chosen.push_back(staged->second.data);
     }
-    snapshot = BuildSnapshot(*job, current.get(), chosen, record.feed_id, record.created_unix_ms);
+    if (job->mode == proto::WriteMode::kStream) {
+      if (current == nullptr || current->feed_id != job->feed_id) {
+        return Inconsistent("adds to an unknown feed");
+      }
+      snapshot = NextGeneration(*current, *job, chosen);
+    } else {
+      snapshot = BuildSnapshot(*job, current.get(), chosen, record.feed_id, record.created_unix_ms);
+      EndJobsOf(current.get());
+    }
   } else if (current == nullptr) {
     return Inconsistent("skips a feed that does not exist");
   }
   feeds_[job->feed] = snapshot;
-  Remember(at->first, *snapshot, std::move(decision));
-  jobs_.erase(at);
+  const JobKey key{job->feed, job->job_id};
+  const bool more = job->mode == proto::WriteMode::kStream;
+  Remember(key, *snapshot, std::move(decision), more ? current->last_generation() : 0);
+  jobs_.erase(key);
   return {};
 }
 
@@ -192,6 +217,18 @@ arrow::Status FeedStoreImpl::ReplayFeed(const proto::JournalFeed& record) {
     if (!job.retention) return Inconsistent("has a retention that cannot be read");
   }
   auto snapshot = BuildSnapshot(job, nullptr, partitions, record.feed_id, record.created_unix_ms);
+  snapshot->streaming = record.stream;
+  snapshot->open = record.open;
+  for (const std::string& bytes : record.writers) {
+    const auto writer = proto::Parse<proto::WriterEpoch>(bytes);
+    if (!writer.has_value()) return Inconsistent("has a writer that cannot be read");
+    snapshot->writers[writer->writer] = writer->epoch;
+  }
+  if (record.stream || std::ranges::any_of(partitions, [](const PartitionPtr& partition) {
+        return partition->generation > 0;
+      })) {
+    ChainGenerations(snapshot.get());
+  }
   if (!record.span.empty()) {
     const auto whole = proto::Parse<proto::FeedInfo>(record.span);
     if (!whole.has_value() || whole->home >= whole->servers.size() ||

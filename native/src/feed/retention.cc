@@ -54,13 +54,14 @@ arrow::Status CheckRetention(const proto::BeginWrite& request) {
 }
 
 arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current) {
-  if (job.mode != proto::WriteMode::kAppend) return {};
+  const bool stream = job.mode == proto::WriteMode::kStream;
+  if (job.mode != proto::WriteMode::kAppend && !stream) return {};
   if (job.retention && !Same(*job.retention, current.retention)) {
-    return Error(Code::kFailedPrecondition, "cannot append to feed '", job.feed, "' with ",
+    return Error(Code::kFailedPrecondition, "cannot add to feed '", job.feed, "' with ",
                  Both(*job.retention), ": it has ", Both(current.retention),
                  "; leave them out, or write with mode overwrite");
   }
-  if (current.confirmed == nullptr) return {};
+  if (stream || current.confirmed == nullptr) return {};
   return Error(Code::kFailedPrecondition, "cannot append to feed '", job.feed,
                "': it has retention=", NameOf(current.retention),
                " and readers have confirmed rows of it; write a feed of another name, or overwrite "

@@ -14,8 +14,9 @@ namespace flightbridge::feed {
 
 // INVALID_ARGUMENT for values out of range, or for a feed that spans several servers.
 arrow::Status CheckRetention(const proto::BeginWrite& request);
-// FAILED_PRECONDITION where an append asks for another retention than the feed has, or where rows
-// of the feed are confirmed: readers could not tell the new ones from those they had.
+// FAILED_PRECONDITION where an append, or a generation more, asks for another retention than the
+// feed has, or an append is to a feed of which rows are confirmed: readers could not tell the new
+// ones from those they had.
 arrow::Status CheckRetainedAppend(const WriteJob& job, const Snapshot& current);
 bool SameRetention(const std::optional<proto::Retention>& a,
                    const std::optional<proto::Retention>& b);

@@ -32,7 +32,7 @@ arrow::Result<std::shared_ptr<const Partition>> Snapshot::Find(int64_t partition
   return *at;
 }
 
-proto::FeedInfo Snapshot::Info() const {
+proto::FeedInfo Snapshot::Info(int64_t after) const {
   proto::FeedInfo info;
   info.feed = name;
   info.feed_id = feed_id;
@@ -46,7 +46,11 @@ proto::FeedInfo Snapshot::Info() const {
   info.schema_text = schema->ToString(/*show_metadata=*/false);
   if (!KeepsForEver(retention)) info.retention = retention;
   info.confirmed_rows = ConfirmResult(*this).confirmed_rows;
-  info.partitions.reserve(partitions.size());
+  for (const auto& [writer, epoch] : writers) info.writers.push_back({writer, epoch});
+  const auto first =
+      std::ranges::lower_bound(generations, after, {}, &proto::GenerationInfo::generation);
+  info.generations.assign(first, generations.end());
+  info.partitions.reserve(after > 0 && !generations.empty() ? 0 : partitions.size());
   if (span != nullptr) {
     info.servers = span->servers;
     info.home = span->home;
@@ -56,7 +60,9 @@ proto::FeedInfo Snapshot::Info() const {
     }
   }
   for (const auto& partition : partitions) {
+    if (!generations.empty() && after > 0 && partition->generation <= after) continue;
     proto::PartitionInfo entry;
+    entry.generation = partition->generation;
     if (span != nullptr) entry.server = span->self;
     entry.partition = partition->partition;
     entry.rows = partition->rows;

@@ -31,6 +31,13 @@ arrow::Result<bool> FeedStoreImpl::VisibleAlready(const WriteJob& job,
                "deterministic, or write with visible=job");
 }
 
+int64_t FeedStoreImpl::NextVisible(const WriteJob& job) const {
+  std::lock_guard lock(mutex_);
+  int64_t last = 0;
+  for (const auto& [number, partition] : job.visible) last = std::max(last, partition->generation);
+  return last + 1;
+}
+
 void FeedStoreImpl::Publish(WriteJob* job) {
   streams_[job->feed] = {OpenSnapshot(*job), job->job_id};
   ended_streams_.erase(job->feed);
@@ -71,7 +78,8 @@ std::shared_ptr<const Snapshot> FeedStoreImpl::Visible(const std::string& feed) 
 
 arrow::Result<proto::FeedInfo> FeedStoreImpl::WaitForChange(const std::string& feed,
                                                             int64_t generation,
-                                                            std::chrono::milliseconds timeout) {
+                                                            std::chrono::milliseconds timeout,
+                                                            int64_t after) {
   ARROW_RETURN_NOT_OK(ValidateFeedName(feed));
   std::unique_lock lock(mutex_);
   const auto over = [&] {
@@ -81,12 +89,14 @@ arrow::Result<proto::FeedInfo> FeedStoreImpl::WaitForChange(const std::string& f
     const auto job = jobs_.lower_bound({feed, ""});  // not visible yet: its commit is waited for
     return job == jobs_.end() || job->first.first != feed;
   };
+  if (const auto current = Current(feed)) Use(*current);
   changed_.wait_for(lock, timeout, over);
+  if (const auto current = Current(feed)) Use(*current);
   if (stopping_) {
     return Error(Code::kUnavailable, "feed '", feed, "': the server is stopping");
   }
   lock.unlock();
-  return Describe(feed);
+  return Describe(feed, after);
 }
 
 void FeedStoreImpl::StopWaiting() {

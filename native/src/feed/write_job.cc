@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "feed/generations.h"
 #include "feed/retention.h"
 #include "feed/schema_rules.h"
 #include "flightbridge/error.h"
@@ -14,13 +15,16 @@ std::string_view ModeName(proto::WriteMode mode) {
     case proto::WriteMode::kAppend: return "append";
     case proto::WriteMode::kOverwrite: return "overwrite";
     case proto::WriteMode::kIgnore: return "ignore";
+    case proto::WriteMode::kStream: return "stream";
     default: return "unspecified";
   }
 }
 
 arrow::Status UnknownJob(const std::string& feed, const std::string& job_id) {
-  return Error(Code::kFailedPrecondition, "feed '", feed, "': write job '", job_id,
-               "' is not open (never begun, aborted, or expired): begin a new one");
+  return Error(
+      Code::kFailedPrecondition, "feed '", feed, "': write job '", job_id,
+      "' is not open (never begun, aborted, expired, or of a feed that was dropped, overwritten "
+      "or ended since): begin a new one");
 }
 
 arrow::Status WriteJob::CheckOpen() const {
@@ -30,6 +34,7 @@ arrow::Status WriteJob::CheckOpen() const {
     case JobEnd::kCommitted: how = "is committed already"; break;
     case JobEnd::kAborted: how = "was aborted"; break;
     case JobEnd::kExpired: how = "expired without activity and was aborted"; break;
+    case JobEnd::kFeedGone: how = "is over: its feed was dropped, overwritten or ended"; break;
   }
   return Error(Code::kFailedPrecondition, "feed '", feed, "': write job '", job_id, "' ", how,
                ": begin a new one");
@@ -41,7 +46,13 @@ arrow::Status CheckMode(const WriteJob& job, const Snapshot* current) {
     return Error(Code::kAlreadyExists, "feed '", job.feed, "' exists with ", current->rows,
                  " rows: drop it, or write with mode overwrite, append or ignore");
   }
+  if (job.mode == proto::WriteMode::kStream) return CheckNextGeneration(job, *current);
   if (job.mode != proto::WriteMode::kAppend) return {};
+  if (current->streaming) {
+    return Error(Code::kFailedPrecondition, "cannot append to feed '", job.feed,
+                 "': it is written with mode stream, generation by generation; write with mode "
+                 "stream, or overwrite it");
+  }
   const std::string difference =
       SchemaDifference(*job.schema, "in this write", *current->schema, "in the feed");
   if (difference.empty()) return {};
@@ -127,6 +138,7 @@ std::shared_ptr<Snapshot> OpenSnapshot(const WriteJob& job) {
   }
   snapshot->schema_hash = job.schema_hash;
   snapshot->fingerprint = Fingerprint(snapshot->schema_hash, snapshot->partitions);
+  ChainGenerations(snapshot.get());
   return snapshot;
 }
 
@@ -144,6 +156,12 @@ std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* cur
     snapshot->schema = current->schema;
     snapshot->partitions = current->partitions;
     next = current->partitions.empty() ? 0 : current->partitions.back()->partition + 1;
+    for (PartitionPtr& partition : snapshot->partitions) {  // what it becomes has not grown
+      if (partition->generation == 0) continue;
+      auto plain = std::make_shared<Partition>(*partition);
+      plain->generation = 0;
+      partition = std::move(plain);
+    }
   }
   for (const PartitionPtr& staged : chosen) {
     auto partition = std::make_shared<Partition>(*staged);
@@ -157,6 +175,7 @@ std::shared_ptr<Snapshot> BuildSnapshot(const WriteJob& job, const Snapshot* cur
   }
   snapshot->schema_hash = SchemaHash(*snapshot->schema);
   snapshot->fingerprint = Fingerprint(snapshot->schema_hash, snapshot->partitions);
+  if (job.stream) ChainGenerations(snapshot.get());
   return snapshot;
 }
 

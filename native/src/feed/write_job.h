@@ -20,7 +20,7 @@ namespace flightbridge::feed {
 using PartitionPtr = std::shared_ptr<const Partition>;
 
 // Why a job takes no more attempts.
-enum class JobEnd { kOpen, kCommitted, kAborted, kExpired };
+enum class JobEnd { kOpen, kCommitted, kAborted, kExpired, kFeedGone };
 
 struct WriteJob {
   std::string feed;
@@ -35,10 +35,12 @@ struct WriteJob {
 
   // Visibility PARTITION: readers see `visible` at once, under the id of the feed to come.
   bool stream = false;
-  uint64_t feed_id = 0;
+  uint64_t feed_id = 0;  // mode STREAM: of the feed that it adds to
   int64_t created_unix_ms = 0;
   std::map<int64_t, PartitionPtr> visible;  // by partition; the first staged attempt of each
   std::mutex publishing;  // held from the choice of a partition's attempt until readers see it
+
+  std::optional<proto::WriterEpoch> epoch;  // mode STREAM, where its writer counts
 
   struct Staged {
     PartitionPtr data;

@@ -69,6 +69,13 @@ Answer AbortWrite(ServiceState* state, const Caller& caller, std::string_view bo
   return std::nullopt;
 }
 
+Answer EndFeed(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::EndFeed>("EndFeed", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kWrite, request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto info, state->store->EndFeed(request));
+  return info.Encode();
+}
+
 Answer DropFeed(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::DropFeed>("DropFeed", body));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kAdmin, request.feed));
@@ -95,7 +102,8 @@ Answer DescribeFeed(ServiceState* state, const Caller& caller, std::string_view 
     ARROW_ASSIGN_OR_RAISE(const auto whole, state->peers->Describe(home, request.feed));
     return whole.app_metadata();
   }
-  ARROW_ASSIGN_OR_RAISE(const auto info, state->store->Describe(request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto info,
+                        state->store->Describe(request.feed, request.after_generation));
   return info.Encode();
 }
 
@@ -135,7 +143,8 @@ Answer WaitFeed(ServiceState* state, const Caller& caller, std::string_view body
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
   const std::chrono::milliseconds timeout(std::clamp<int64_t>(request.timeout_ms, 0, kLongestMs));
   ARROW_ASSIGN_OR_RAISE(const auto info,
-                        state->store->WaitForChange(request.feed, request.generation, timeout));
+                        state->store->WaitForChange(request.feed, request.generation, timeout,
+                                                    request.after_generation));
   return info.Encode();
 }
 
@@ -175,6 +184,8 @@ constexpr std::array kActions = {
           "CommitWrite -> CommitWriteResult: makes staged attempts visible, all or none",
           CommitWrite},
     Entry{"AbortWrite", "AbortWrite: discards a write job", AbortWrite},
+    Entry{"EndFeed", "EndFeed -> FeedInfo: no generation of a feed of mode stream follows",
+          EndFeed},
     Entry{"DropFeed", "DropFeed: removes a feed", DropFeed},
     Entry{"CommitStatus",
           "CommitStatus -> CommitStatusResult: what a feed's home decided, for its other servers",
