@@ -60,7 +60,9 @@ class Rounds:
         if rng.random() < 0.25:
             options |= {"shards": rng.randrange(1, 5), "shuffle": "true", "seed": first}
         mode = rng.choice(("append", "overwrite"))
-        if rng.random() < 0.25:
+        # What comes from a shuffle unsorted comes in another order when a task is repeated, and a
+        # partition that is visible already is refused then.
+        if rng.random() < 0.25 and shape == "plain":
             options["visible"], mode = "partition", "errorifexists"
         if mode != "append" or len(self.written) == KEPT_WRITES:
             self.written = []

@@ -172,10 +172,24 @@ def frame(
     return ids.filter(disturbed).selectExpr("id", payload)
 
 
-def save(spark: Any, uri: str, feed: str, mode: str, options: dict[str, Any], **rows: Any) -> None:
-    """Writes :func:`frame` into a feed by the Java connector."""
+def save(
+    spark: Any,
+    uri: str,
+    feed: str,
+    mode: str,
+    options: dict[str, Any],
+    executors: int = 0,
+    **rows: Any,
+) -> None:
+    """Writes :func:`frame` into a feed by the Java connector, once so many executors are there."""
     import flightbridge.spark
 
+    end = time.monotonic() + 120
+    tracker = spark.sparkContext._jsc.sc().statusTracker()
+    while len(tracker.getExecutorInfos()) < 1 + executors:  # the driver counts as one
+        if time.monotonic() > end:
+            raise TimeoutError(f"there are not {executors} executors")
+        time.sleep(0.05)
     df = frame(spark, **rows)
     given = {"batch_bytes": 64 << 10, **options}
     flightbridge.spark.write(df, uri, feed, mode, writer="connector", **given)

@@ -60,6 +60,7 @@ def order(bridge, tasks, **changed):
         "partitions": 4,
         "shape": "plain",
         "pause_ms": 50,
+        "executors": 2,
     }
     return usual | changed
 
@@ -143,7 +144,7 @@ def test_stage_retried_behind_a_shuffle(driver, executors, bridge, client, tasks
     before it run again."""
     tasks.hold("all")
     driver.start(**order(bridge, tasks, shape="grouped"))
-    wait_for(lambda: client.status().open_puts >= 1, "a put")
+    wait_for(lambda: client.status().open_puts == 2, "two puts")
     executors()[0].kill()
     tasks.go_on("all")
     assert driver.outcome() == "done"
@@ -158,15 +159,15 @@ def test_stage_retried_behind_the_connectors_shuffle(driver, executors, tasks, t
         with flightbridge.connect(node.uri, timeout_s=30) as client:
             options = {"shards": 4, "shuffle": "true", "seed": 7}
             driver.forget()
-            driver.start(**order(node, tasks, options=options, pause_ms=1))
+            driver.start(**order(node, tasks, options=options, rows=10 * ROWS, pause_ms=1))
             wait_for(lambda: driver.says("Submitting ResultStage"), "the write's stage")
             node.process.send_signal(signal.SIGSTOP)
             mapped = tasks.started()
-            executors()[0].kill()
+            os.kill(mapped[0].pid, signal.SIGKILL)
             node.process.send_signal(signal.SIGCONT)
             assert driver.outcome() == "done"
             assert len(tasks.started()) > len(mapped)  # maps ran again
-            assert_feed(client, range(ROWS))
+            assert_feed(client, range(10 * ROWS))
     finally:
         node.close()
 
