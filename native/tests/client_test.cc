@@ -14,6 +14,7 @@
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 #include "flightbridge/server.h"
+#include "plan/full_order.h"
 #include "testing/jobs.h"
 
 namespace flightbridge {
@@ -184,6 +185,50 @@ TEST_P(ClientTest, PickedRowsComeInTheOrderOfThePicks) {
   ticket.picks = {{0, {1}}};
   ticket.ranges = {{0, 0, 5}};
   EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+}
+
+// Both of a feed that is picked from, small as it is, and of one that is dealt.
+TEST_P(ClientTest, PartsOfAFullOrderComeInIt) {
+  WriteFeed("f");
+  proto::GetTicket ticket;
+  ticket.feed = "f";
+  ticket.columns = {"name", "id"};
+  ticket.order = proto::RowOrder{.seed = 3, .epoch = 2, .begin = 10, .end = 240};
+  const plan::Permutation order = plan::PermutationOf(*ticket.order, 250);
+  const auto table = Get(ticket);
+  ASSERT_EQ(table->num_rows(), 230);
+  const auto whole = Value(arrow::Table::FromRecordBatches({TestBatch(0, 250)}));
+  for (int64_t i = 0; i < table->num_rows(); ++i) {
+    const auto one = Value(whole->Slice(order.At(10 + i), 1)->SelectColumns({1, 0}));
+    ASSERT_TRUE(table->Slice(i, 1)->Equals(*one)) << i;
+  }
+  ticket.order->end = 251;
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+  ticket.order->end = 20;
+  ticket.picks = {{0, {1}}};
+  EXPECT_EQ(ErrorOf(OpenReader(*client_, ticket)), Code::kInvalidArgument);
+}
+
+TEST_P(ClientTest, ALargeFeedIsDealt) {
+  constexpr int64_t kRows = 600'000;  // 10 MB of ids and scores
+  ASSERT_TRUE(
+      client_->BeginWrite(JobOf("f", "job", WriteMode::kErrorIfExists, TestSchema())).ok());
+  std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+  for (int64_t row = 0; row < kRows; row += 50'000) batches.push_back(TestBatch(row, 50'000));
+  Value(client_->CommitWrite("f", "job", {Put("f", "job", 0, batches)}));
+  EXPECT_TRUE(Value(client_->DescribeFeed("f")).orders);
+  proto::GetTicket ticket;
+  ticket.feed = "f";
+  ticket.columns = {"id", "name"};
+  for (int64_t epoch = 0; epoch < 3; ++epoch) {
+    ticket.order = proto::RowOrder{.seed = 3, .epoch = epoch, .begin = 0, .end = kRows};
+    const plan::Permutation order = plan::PermutationOf(*ticket.order, kRows);
+    const auto table = Value(Get(ticket)->CombineChunks());
+    ASSERT_EQ(table->num_rows(), kRows);
+    const auto& ids = static_cast<const arrow::Int64Array&>(*table->column(0)->chunk(0));
+    for (int64_t i = 0; i < kRows; ++i) ASSERT_EQ(ids.Value(i), order.At(i)) << epoch;
+    EXPECT_GE(Value(client_->Status()).dealt_bytes, kRows * 8);
+  }
 }
 
 TEST_P(ClientTest, AGetOfNoRowsHasTheSchema) {

@@ -33,7 +33,8 @@ MAY_INCLUDE = {
     "channel": {"segment", "common"},
     "lease": {"plan", "common"},
     # client: to ask other servers
-    "server": {"channel", "client", "feed", "lease", "plan", "segment", "common"},
+    "deal": {"feed", "plan", "segment", "common"},
+    "server": {"channel", "client", "deal", "feed", "lease", "plan", "segment", "common"},
     "plan": {"common"},
     "client": {"channel", "feed", "segment", "common"},
     "batch": {"plan", "channel", "client", "feed", "segment", "common"},
@@ -93,7 +94,7 @@ def test_native_arrows():
 
 
 def test_storage_knows_no_flight():
-    for folder in ("segment", "feed", "plan", "lease"):
+    for folder in ("segment", "feed", "plan", "lease", "deal"):
         for path in (NATIVE / "src" / folder).rglob("*.[ch]*"):
             assert "arrow/flight" not in path.read_text(), path.relative_to(ROOT)
 

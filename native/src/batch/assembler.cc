@@ -29,8 +29,9 @@ arrow::Status Assembler::TakeUnit(const plan::Unit& unit) {
   for (;;) {
     ARROW_ASSIGN_OR_RAISE(std::unique_ptr<Chunk> chunk, fetcher_->NextChunk());
     if (chunk == nullptr) break;
+    const bool in_order = !unit.shuffle && chunk->picks == nullptr;
     window_.push_back(std::move(chunk));
-    if (unit.shuffle || unit.full != nullptr) continue;
+    if (!in_order) continue;
     Part part;
     part.table = std::make_shared<const ChunkTable>(std::exchange(window_, {}), layouts_.size());
     part.count = part.table->rows();

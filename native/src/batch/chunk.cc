@@ -10,6 +10,7 @@ namespace flightbridge::batch {
 
 int64_t Chunk::GlobalRow(int64_t row) const {
   if (picks != nullptr) return picks->rows[first_pick + row];
+  if (order != nullptr) return order->RowAt(first_cursor + row);
   for (const plan::Interval& rows_here : global) {
     if (row < rows_here.rows()) return rows_here.begin + row;
     row -= rows_here.rows();

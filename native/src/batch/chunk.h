@@ -93,6 +93,8 @@ struct Chunk {
       global;  // where its rows lie in the feed; or, where they were picked:
   std::shared_ptr<const plan::Picks> picks;
   int64_t first_pick = 0;
+  std::shared_ptr<const plan::FullOrder> order;  // or where they came in this order already
+  int64_t first_cursor = 0;
 
   int64_t GlobalRow(int64_t row) const;
 };

@@ -168,7 +168,10 @@ std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
 // missing, once; rows that arrive earn another try.
 arrow::Status Fetcher::FetchUnit(Connection* connection, const std::shared_ptr<Active>& active) {
   if (active->unit.rows == 0) return arrow::Status::OK();
-  if (active->unit.full != nullptr) {
+  if (active->unit.full != nullptr && options_.orders) {
+    active->order = active->unit.full->PlacesOf(active->unit.cursors);
+  }
+  if (active->unit.full != nullptr && !active->order) {
     active->picks =
         std::make_shared<const plan::Picks>(active->unit.full->Pick(active->unit.cursors));
   }
@@ -260,6 +263,9 @@ arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
   if (active->picks != nullptr) {
     ready.chunk->picks = active->picks;
     ready.chunk->first_pick = *received;
+  } else if (active->order) {
+    ready.chunk->order = active->unit.full;
+    ready.chunk->first_cursor = active->unit.cursors.begin + *received;
   } else {
     ready.chunk->global = Cut(active->unit.intervals, *received, batch.num_rows());
   }
@@ -284,6 +290,11 @@ proto::GetTicket Fetcher::TicketFor(const Active& active, int64_t received,
     if (ticket.columns.empty() || ticket.columns.back() != layout.column) {
       ticket.columns.push_back(layout.column);
     }
+  }
+  if (active.order) {
+    ticket.order = active.order;
+    ticket.order->begin += received;
+    return ticket;
   }
   if (active.picks != nullptr) {
     for (const auto& group : rows_->GroupRows(std::span(active.picks->rows).subspan(received))) {

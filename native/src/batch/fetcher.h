@@ -28,6 +28,8 @@ struct FetchOptions {
   // Of record batches fetched and not yet taken. Each connection may pass it by one batch, and the
   // unit that the caller waits for always goes on.
   int64_t prefetch_bytes = 64 << 20;
+  // The server puts rows into a full order.
+  bool orders = false;
 };
 
 // NextUnit() and NextChunk() are for one thread; Cancel() is for any.
@@ -54,7 +56,10 @@ class Fetcher {
   // A unit being fetched or taken.
   struct Active {
     plan::Unit unit;
-    std::shared_ptr<const plan::Picks> picks;  // under a full order; its connection's own
+    // Under a full order one of them, its connection's own: rows that the reader puts into order,
+    // or that come in it.
+    std::shared_ptr<const plan::Picks> picks;
+    std::optional<proto::RowOrder> order;
     std::deque<Ready> ready;
     bool done = false;
     arrow::Status status;

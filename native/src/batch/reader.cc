@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/format.h"
+#include "feed/row_gather.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::batch {
@@ -113,17 +114,34 @@ arrow::Status CheckRetention(const proto::ReaderSpec& spec, const proto::FeedInf
                "; read fewer, or write it with retention=keep");
 }
 
-// Each piece of a full order has rows from everywhere: from disk it would read the feed once a
-// piece.
-arrow::Status CheckFullShuffle(const proto::ReaderSpec& spec, const proto::FeedInfo& feed) {
+// The first column whose rows a server does not put into order; nullptr where it does with all.
+const ColumnLayout* FindUnordered(const std::vector<ColumnLayout>& layouts) {
+  const auto found = std::ranges::find_if(layouts, [](const ColumnLayout& layout) {
+    return feed::PickKindOf(*layout.type) == feed::PickKind::kArrays;
+  });
+  return found == layouts.end() ? nullptr : &*found;
+}
+
+// Each piece of a full order has rows from everywhere: picked from disk it would read the feed once
+// a piece.
+arrow::Status CheckFullShuffle(const proto::ReaderSpec& spec, const proto::FeedInfo& feed,
+                               const std::vector<ColumnLayout>& layouts) {
   if (spec.shuffle_window != plan::kWholeShard || feed.memory_limit_bytes == 0) return {};
+  const ColumnLayout* const unordered = FindUnordered(layouts);
+  const bool own = spec.policy == proto::ShardPolicy::kStaticPartition;
+  if (feed.deals && unordered == nullptr && !own) return {};
   std::map<uint32_t, int64_t> bytes;  // by server
   for (const auto& partition : feed.partitions) bytes[partition.server] += partition.bytes;
   int64_t most = 0;
   for (const auto& [server, held] : bytes) most = std::max(most, held);
   if (most <= feed.memory_limit_bytes) return {};
-  return Error(Code::kFailedPrecondition, "shuffle='full' of feed '", spec.feed, "' needs its ",
-               FormatBytes(most), " in the server's memory, which is limited to ",
+  std::string why;
+  if (feed.deals && own) why = " under policy static_partition";
+  if (feed.deals && unordered != nullptr) {
+    why = " with column '" + unordered->column + "', a " + unordered->type->ToString() + ",";
+  }
+  return Error(Code::kFailedPrecondition, "shuffle='full' of feed '", spec.feed, "'", why,
+               " needs its ", FormatBytes(most), " in the server's memory, which is limited to ",
                FormatBytes(feed.memory_limit_bytes),
                ": raise the server's --memory-limit, let the feed span more servers, or shuffle by "
                "a window such as shuffle=1000000");
@@ -194,7 +212,7 @@ arrow::Status Reader::Describe() {
   for (const auto& p : feed_.partitions) partitions.push_back({p.partition, p.rows});
   rows_ = std::make_shared<const plan::FeedRows>(std::move(partitions));
   if (leased()) return DescribeSplits();
-  ARROW_RETURN_NOT_OK(CheckFullShuffle(spec_, feed_));
+  ARROW_RETURN_NOT_OK(CheckFullShuffle(spec_, feed_, layouts_));
   const plan::OrderSpec order = OrderOf(spec_);
   const plan::ShardSpec shard = ShardOf(spec_);
   shard_ = std::make_shared<const plan::ShardRows>(rows_, shard);
@@ -396,7 +414,9 @@ std::shared_ptr<Pipeline> Reader::MakePipeline(JoinKind kind) {
   }
   auto fetcher = std::make_unique<Fetcher>(
       connect_, std::move(source_), feed_, layouts_, rows_, std::move(units),
-      FetchOptions{.connections = connections_, .prefetch_bytes = prefetch_bytes_});
+      FetchOptions{.connections = connections_,
+                   .prefetch_bytes = prefetch_bytes_,
+                   .orders = feed_.orders && FindUnordered(layouts_) == nullptr});
   return std::make_shared<Pipeline>(std::move(fetcher), leases, layouts_, pool_, slabs_,
                                     AssembleOptions{.batch_size = spec_.batch_size,
                                                     .drop_short = leased() && spec_.drop_remainder,

@@ -94,7 +94,8 @@ class ChannelGet : public GetStream {
     channel::Frames& frames = channel_->frames;
     proto::ChannelGet get;
     get.ticket = cursor_.Remaining(ticket_).Encode();
-    get.mapped = channel_->local && ticket_.picks.empty();  // picks are new batches
+    // Picked and ordered rows are in new batches.
+    get.mapped = channel_->local && ticket_.picks.empty() && !ticket_.order;
     ARROW_RETURN_NOT_OK(channel_->Send(Kind::kGet, get.Encode()));
     ARROW_ASSIGN_OR_RAISE(const Header header, frames.ReceiveHeader(0));
     ARROW_ASSIGN_OR_RAISE(const std::string metadata, frames.ReceiveMetadata(header));

@@ -94,6 +94,7 @@ class ClusterClient : public Client {
                                  ? -1
                                  : sum.disk_limit_bytes + one.disk_limit_bytes;
       sum.disk_used_bytes += one.disk_used_bytes;
+      sum.dealt_bytes += one.dealt_bytes;
       sum.feeds += one.feeds;
       sum.open_puts += one.open_puts;
       sum.open_gets += one.open_gets;

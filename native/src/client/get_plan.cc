@@ -50,11 +50,12 @@ int64_t CountRows(const proto::GetTicket& resolved) {
   int64_t rows = 0;
   for (const proto::RowRange& range : resolved.ranges) rows += range.row_end - range.row_begin;
   for (const proto::RowPicks& picks : resolved.picks) rows += std::ssize(picks.steps);
+  if (resolved.order) rows += resolved.order->end - resolved.order->begin;
   return rows;
 }
 
 bool NeedsFeed(const proto::GetTicket& ticket) {
-  if (!ticket.picks.empty()) return ticket.feed_id == 0;
+  if (!ticket.picks.empty() || ticket.order) return ticket.feed_id == 0;
   return ticket.feed_id == 0 || ticket.ranges.empty() ||
          std::any_of(ticket.ranges.begin(), ticket.ranges.end(),
                      [](const proto::RowRange& range) { return range.row_end == 0; });
@@ -72,9 +73,17 @@ arrow::Result<proto::GetTicket> ResolveTicket(const proto::GetTicket& ticket,
   resolved.feed = ticket.feed;
   resolved.feed_id = feed.feed_id;
   resolved.columns = ticket.columns;
-  if (!ticket.picks.empty() && !ticket.ranges.empty())
+  if (!ticket.picks.empty() + !ticket.ranges.empty() + ticket.order.has_value() > 1)
     return Error(Code::kInvalidArgument, "the ticket for feed '", ticket.feed,
-                 "' has both ranges and picks: ask for one of them");
+                 "' has more than one of ranges, picks and order: ask for one of them");
+  if (ticket.order) {
+    if (!feed.servers.empty())
+      return Error(Code::kInvalidArgument, "feed '", ticket.feed,
+                   "' spans several servers, none of which knows an order of all its rows: ask for "
+                   "them by picks");
+    resolved.order = ticket.order;
+    return resolved;
+  }
   for (const proto::RowPicks& picks : ticket.picks) {
     ARROW_ASSIGN_OR_RAISE(const int64_t rows, PartitionRows(feed, picks.partition));
     ARROW_RETURN_NOT_OK(CheckPicks(picks, feed.feed, rows));
@@ -125,7 +134,7 @@ std::shared_ptr<arrow::Schema> SelectFields(const std::shared_ptr<arrow::Schema>
 
 RowCursor::RowCursor(const proto::GetTicket& resolved)
     : feed_(resolved.feed), ranges_(resolved.ranges) {
-  if (!resolved.picks.empty()) ranges_ = {{0, 0, CountRows(resolved)}};
+  if (!resolved.picks.empty() || resolved.order) ranges_ = {{0, 0, CountRows(resolved)}};
   if (!ranges_.empty()) row_ = ranges_.front().row_begin;
 }
 
@@ -153,6 +162,11 @@ proto::GetTicket RowCursor::Remaining(proto::GetTicket resolved) {
   if (!resolved.picks.empty()) {
     stream_begin_ = done() ? ranges_.front().row_end : row_;
     resolved.picks = Behind(std::move(resolved.picks), stream_begin_);
+    return resolved;
+  }
+  if (resolved.order) {
+    stream_begin_ = done() ? ranges_.front().row_end : row_;
+    resolved.order->begin += stream_begin_;
     return resolved;
   }
   resolved.ranges.assign(ranges_.begin() + static_cast<std::ptrdiff_t>(range_), ranges_.end());

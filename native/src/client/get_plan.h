@@ -39,8 +39,8 @@ class RowCursor {
  public:
   explicit RowCursor(const proto::GetTicket& resolved);
 
-  // The next batch: DATA_LOSS unless it starts where the one before ended. Picked rows are counted
-  // from the stream's first, and belong to partition 0.
+  // The next batch: DATA_LOSS unless it starts where the one before ended. Rows of picks or of
+  // an order are counted from the stream's first, and belong to partition 0.
   arrow::Status Advance(int64_t partition, int64_t row_begin, int64_t rows);
   // Every row has come. A ticket for what remains would then be one for the whole feed.
   bool done() const { return range_ == ranges_.size(); }
@@ -54,7 +54,7 @@ class RowCursor {
   std::vector<proto::RowRange> ranges_;
   size_t range_ = 0;
   int64_t row_ = 0;           // next row of ranges_[range_]
-  int64_t stream_begin_ = 0;  // of picks: rows that came in streams before this one
+  int64_t stream_begin_ = 0;  // of picks and orders: rows that came in streams before this one
 };
 
 }  // namespace flightbridge::client

@@ -160,6 +160,38 @@ class LocalPickGet : public GetStream {
   std::atomic<bool> cancelled_ = false;
 };
 
+// Waits for the server to have put the rows into order.
+class LocalOrderGet : public GetStream {
+ public:
+  LocalOrderGet(std::shared_ptr<Connection> connection, std::string feed,
+                std::shared_ptr<arrow::Schema> schema, std::unique_ptr<feed::OrderReader> rows)
+      : connection_(std::move(connection)),
+        feed_(std::move(feed)),
+        schema_(std::move(schema)),
+        rows_(std::move(rows)) {}
+
+  arrow::Result<std::shared_ptr<arrow::Schema>> schema() override { return schema_; }
+
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Next() override {
+    constexpr std::chrono::milliseconds kLook{50};
+    ARROW_RETURN_NOT_OK(connection_->owner().Check());
+    for (;;) {
+      if (cancelled_) return Error(Code::kCancelled, "getting feed '", feed_, "' was cancelled");
+      ARROW_ASSIGN_OR_RAISE(auto batch, rows_->Next(kLook));
+      if (batch == nullptr || batch->num_rows() > 0) return batch;
+    }
+  }
+
+  void Cancel() override { cancelled_ = true; }
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::string feed_;
+  const std::shared_ptr<arrow::Schema> schema_;
+  const std::unique_ptr<feed::OrderReader> rows_;
+  std::atomic<bool> cancelled_ = false;
+};
+
 // As much of the feed as resolving the ticket takes: what a get of some rows costs must not grow
 // with the number of partitions.
 arrow::Result<proto::FeedInfo> DescribeFor(const proto::GetTicket& ticket,
@@ -209,6 +241,13 @@ arrow::Result<std::unique_ptr<GetStream>> OpenLocalGet(std::shared_ptr<Connectio
   ARROW_ASSIGN_OR_RAISE(const auto info, DescribeFor(ticket, *snapshot));
   ARROW_ASSIGN_OR_RAISE(auto resolved, ResolveTicket(ticket, info));
   ARROW_ASSIGN_OR_RAISE(auto columns, ResolveColumns(ticket, *snapshot->schema));
+  if (resolved.order) {
+    auto selected = SelectFields(snapshot->schema, columns);
+    ARROW_ASSIGN_OR_RAISE(auto rows, feed::LocalOrder(connection->uri(), snapshot, selected,
+                                                      std::move(columns), *resolved.order));
+    return std::make_unique<LocalOrderGet>(std::move(connection), snapshot->name,
+                                           std::move(selected), std::move(rows));
+  }
   if (!resolved.picks.empty()) {
     std::vector<feed::PickedRows> picks;
     for (const proto::RowPicks& wanted : resolved.picks) {

@@ -55,6 +55,7 @@ proto::FeedInfo FeedStoreImpl::InfoOf(const std::string& feed, int64_t after) co
     if (!options_.segments.data_dir.empty()) {
       info.memory_limit_bytes = options_.segments.memory_limit_bytes;
     }
+    info.deals = info.orders && info.memory_limit_bytes > 0;
   } else {
     info.feed = feed;
     info.state = proto::FeedState::kOpen;

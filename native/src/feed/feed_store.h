@@ -201,6 +201,8 @@ class FeedStore {
   // Ends every wait for room with UNAVAILABLE, now and later: the server is stopping.
   virtual void StopWaiting() = 0;
 
+  // What the segments of its feeds are of.
+  virtual const std::shared_ptr<segment::SegmentStore>& segments() const = 0;
   virtual const segment::Budget& budget() const = 0;
   virtual const segment::Budget& disk_budget() const = 0;
 };

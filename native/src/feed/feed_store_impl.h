@@ -81,6 +81,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
                                                std::chrono::milliseconds timeout,
                                                int64_t after) override;
   void StopWaiting() override;
+  const std::shared_ptr<segment::SegmentStore>& segments() const override { return segments_; }
   const segment::Budget& budget() const override { return segments_->budget(); }
   const segment::Budget& disk_budget() const override { return segments_->disk_budget(); }
 

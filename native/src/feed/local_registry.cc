@@ -95,4 +95,15 @@ arrow::Result<std::string> LocalAct(const std::string& uri, const std::string& a
   return Stopped(uri);
 }
 
+arrow::Result<std::unique_ptr<OrderReader>> LocalOrder(const std::string& uri,
+                                                       std::shared_ptr<const Snapshot> snapshot,
+                                                       std::shared_ptr<arrow::Schema> schema,
+                                                       std::vector<int> columns,
+                                                       const proto::RowOrder& order) {
+  if (const auto open = Copy(uri, &LocalServer::open_order)) {
+    return open(std::move(snapshot), std::move(schema), std::move(columns), order);
+  }
+  return Stopped(uri);
+}
+
 }  // namespace flightbridge::feed

@@ -46,6 +46,8 @@ proto::FeedInfo Snapshot::Info(int64_t after) const {
   info.schema_text = schema->ToString(/*show_metadata=*/false);
   if (!KeepsForEver(retention)) info.retention = retention;
   info.confirmed_rows = ConfirmResult(*this).confirmed_rows;
+  info.orders = !open && span == nullptr &&
+                std::ranges::none_of(partitions, [](const auto& p) { return p->released; });
   for (const auto& [writer, epoch] : writers) info.writers.push_back({writer, epoch});
   const auto first =
       std::ranges::lower_bound(generations, after, {}, &proto::GenerationInfo::generation);

@@ -133,6 +133,16 @@ class SegmentStore : public std::enable_shared_from_this<SegmentStore> {
   // Gives up every pooled page.
   virtual void ReleasePool() = 0;
 
+  // Counts bytes that lie beside the segments: false, or RESOURCE_EXHAUSTED, where there is no room
+  // for them. No segment has to give way.
+  virtual bool ReserveMemory(int64_t bytes) = 0;
+  virtual void ReleaseMemory(int64_t bytes) = 0;
+  virtual arrow::Status ReserveDisk(int64_t bytes) = 0;
+  virtual void ReleaseDisk(int64_t bytes) = 0;
+  // Who holds such bytes is asked to give some up when there is no room for a segment: of memory,
+  // or else of disk. False where there is nothing to give up. Waits for a call that runs.
+  virtual void OnShortage(std::function<bool(bool memory)> give_up) = 0;
+
   // What is held in memory: with a data directory, the pages of segments that were touched lately.
   virtual const Budget& budget() const = 0;
   // What is held on disk; its limit is 0 without a data directory.

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,7 @@ class SegmentStoreImpl : public SegmentStore {
       }
       auto made = TryNew(min, want);
       if (made.ok() || CodeOf(made.status()) != Code::kResourceExhausted) return made;
+      if (GivesUp()) continue;
       const auto now = Clock::now();
       if (now >= deadline) return made;
       if (patience.interrupted) ARROW_RETURN_NOT_OK(patience.interrupted());
@@ -140,6 +142,37 @@ class SegmentStoreImpl : public SegmentStore {
     Shed([] { return false; });
   }
 
+  bool ReserveMemory(int64_t bytes) override {
+    if (memory_.TryReserve(bytes)) return true;
+    std::lock_guard lock(mutex_);
+    Shed([&] { return memory_.room_bytes() >= bytes; });
+    return memory_.TryReserve(bytes);
+  }
+
+  void ReleaseMemory(int64_t bytes) override {
+    memory_.Release(bytes);
+    TellWaiting();
+  }
+
+  arrow::Status ReserveDisk(int64_t bytes) override {
+    if (disk_.TryReserve(bytes)) return {};
+    {
+      std::lock_guard lock(mutex_);
+      Shed([&] { return disk_.room_bytes() >= bytes; });
+    }
+    return disk_.TryReserve(bytes) ? arrow::Status::OK() : Exhausted(disk_, bytes);
+  }
+
+  void ReleaseDisk(int64_t bytes) override {
+    disk_.Release(bytes);
+    TellWaiting();
+  }
+
+  void OnShortage(std::function<bool(bool memory)> give_up) override {
+    std::unique_lock lock(shortage_mutex_);
+    give_up_ = std::move(give_up);
+  }
+
   const Budget& budget() const override { return memory_; }
   const Budget& disk_budget() const override { return disk_; }
 
@@ -161,6 +194,29 @@ class SegmentStoreImpl : public SegmentStore {
                  " can never fit into ", memory ? "--memory-limit " : "--spill-limit ",
                  FormatBytes(memory ? memory_.limit_bytes() : disk_.limit_bytes()),
                  ": send smaller batches, or raise it");
+  }
+
+  arrow::Status Exhausted(const Budget& scarce, int64_t bytes) const {
+    return Error(Code::kResourceExhausted, in_memory() ? "memory limit of " : "spill limit of ",
+                 FormatBytes(scarce.limit_bytes()), " is reached (",
+                 FormatBytes(scarce.used_bytes()), " in use, ", FormatBytes(bytes),
+                 " more needed): ",
+                 in_memory() ? "raise --memory-limit, use --data-dir" : "raise --spill-limit",
+                 ", or drop a feed");
+  }
+
+  // Whether somebody gave up bytes that do not belong to segments.
+  bool GivesUp() {
+    std::shared_lock lock(shortage_mutex_);
+    return give_up_ && give_up_(in_memory());
+  }
+
+  void TellWaiting() {
+    {
+      std::lock_guard lock(mutex_);
+      ++frees_;
+    }
+    room_.notify_all();
   }
 
   arrow::Result<std::shared_ptr<Segment>> TryNew(int64_t min, int64_t want) {
@@ -236,14 +292,7 @@ class SegmentStoreImpl : public SegmentStore {
       Shed([&] { return scarce.room_bytes() >= want; });
       bytes = try_all();
     }
-    if (bytes == 0) {
-      return Error(Code::kResourceExhausted, in_memory() ? "memory limit of " : "spill limit of ",
-                   FormatBytes(scarce.limit_bytes()), " is reached (",
-                   FormatBytes(scarce.used_bytes()), " in use, ", FormatBytes(min),
-                   " more needed): ",
-                   in_memory() ? "raise --memory-limit, use --data-dir" : "raise --spill-limit",
-                   ", or drop a feed");
-    }
+    if (bytes == 0) return Exhausted(scarce, min);
     if (!in_memory()) MakeRoom(bytes);
     return bytes;
   }
@@ -368,6 +417,8 @@ class SegmentStoreImpl : public SegmentStore {
   std::vector<std::shared_ptr<Chunk>> chunks_;
   uint64_t next_chunk_ = 1;  // in memory
   bool retired_ = false;
+  std::shared_mutex shortage_mutex_;  // exclusive to change what it guards; before mutex_
+  std::function<bool(bool)> give_up_;
 };
 
 arrow::Result<std::shared_ptr<SegmentStore>> SegmentStore::Open(

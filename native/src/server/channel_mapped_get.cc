@@ -107,10 +107,10 @@ arrow::Status ServeMappedGet(ChannelContext* context, const ChannelPeer& peer,
                              const std::string& ticket, channel::Frames* frames, Loans* loans) {
   ARROW_ASSIGN_OR_RAISE(const StreamSlot slot, StreamSlot::Take(context->state.get()));
   ARROW_ASSIGN_OR_RAISE(auto plan, PlanGet(context->state.get(), peer.caller, ticket));
-  if (!plan.picks.empty()) {
+  if (!plan.picks.empty() || plan.order) {
     return Error(Code::kInvalidArgument,
-                 "picked rows cannot be mapped, they are gathered into new batches: ask without "
-                 "`mapped`");
+                 "rows that are picked or ordered cannot be mapped, they are gathered into new "
+                 "batches: ask without `mapped`");
   }
   ARROW_ASSIGN_OR_RAISE(const auto schema, arrow::ipc::SerializeSchema(*plan.snapshot->schema));
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kSchema, std::string_view(*schema)));

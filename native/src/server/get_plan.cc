@@ -80,9 +80,13 @@ arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket
     for (const int column : plan.columns) fields.push_back(snapshot.schema->field(column));
     plan.schema = arrow::schema(std::move(fields), snapshot.schema->metadata());
   }
-  if (!ticket.picks.empty() && !ticket.ranges.empty()) {
+  if (!ticket.picks.empty() + !ticket.ranges.empty() + ticket.order.has_value() > 1) {
     return Error(Code::kInvalidArgument, "the ticket for feed '", ticket.feed,
-                 "' has both ranges and picks: ask for one of them");
+                 "' has more than one of ranges, picks and order: ask for one of them");
+  }
+  if (ticket.order) {
+    plan.order = ticket.order;
+    return plan;
   }
   for (const proto::RowPicks& picks : ticket.picks) {
     ARROW_ASSIGN_OR_RAISE(auto partition, snapshot.Find(picks.partition));

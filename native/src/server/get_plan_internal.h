@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct GetPlan {
   std::shared_ptr<arrow::Schema> schema;  // of what is sent
   std::vector<int> columns;               // into the feed's schema; empty: all, in its order
   std::vector<PlannedRange> ranges;
-  std::vector<feed::PickedRows> picks;  // in place of ranges
+  std::vector<feed::PickedRows> picks;   // in place of ranges
+  std::optional<proto::RowOrder> order;  // in place of both
 };
 
 // INVALID_ARGUMENT for bytes that are no GetTicket and for rows outside the partition, NOT_FOUND

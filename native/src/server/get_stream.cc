@@ -12,6 +12,7 @@
 #include "segment/checksum.h"
 #include "server/batch_encoder_internal.h"
 #include "server/get_plan_internal.h"
+#include "server/order_stream_internal.h"
 #include "server/pick_stream_internal.h"
 #include "server/reply_internal.h"
 
@@ -160,6 +161,7 @@ arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> OpenGetStream(
     std::shared_ptr<ServiceState> state, const Caller& caller, std::string_view ticket) {
   ARROW_ASSIGN_OR_RAISE(StreamSlot slot, StreamSlot::Take(state.get()));
   ARROW_ASSIGN_OR_RAISE(auto plan, PlanGet(state.get(), caller, ticket));
+  if (plan.order) return MakeOrderStream(std::move(state), std::move(slot), std::move(plan));
   if (!plan.picks.empty()) {
     return MakePickStream(std::move(state), std::move(slot), std::move(plan));
   }

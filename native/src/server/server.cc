@@ -84,6 +84,7 @@ proto::ServerStatus ServiceState::Status() const {
   status.data_dir = data_dir;
   status.token_file_error = auth->token_file_error();
   status.open_leases = leases.open_leases();
+  status.dealt_bytes = dealer->held_bytes();
   return status;
 }
 
@@ -150,6 +151,18 @@ auto ActionsOf(const std::shared_ptr<server::ServiceState>& state) {
   };
 }
 
+// The same for parts of a full order.
+decltype(feed::LocalServer::open_order) OrdersOf(
+    const std::shared_ptr<server::ServiceState>& state) {
+  return [weak = std::weak_ptr(state->dealer)](
+             auto snapshot, auto schema, auto columns,
+             const auto& order) -> arrow::Result<std::unique_ptr<feed::OrderReader>> {
+    const auto alive = weak.lock();
+    if (alive == nullptr) return Stopped();
+    return alive->Open(std::move(snapshot), std::move(schema), std::move(columns), order);
+  };
+}
+
 }  // namespace
 
 class Server::Impl {
@@ -175,6 +188,11 @@ class Server::Impl {
     store.max_feeds = options.max_feeds;
     store.name_other_feeds = !state->has_tokens;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
+    deal::DealerOptions dealer;
+    dealer.data_dir = options.data_dir;
+    dealer.memory_limit_bytes = options.memory_limit_bytes;
+    dealer.threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 4);
+    state->dealer = std::make_shared<deal::Dealer>(state->store, std::move(dealer));
     state->peers = std::make_unique<server::Peers>(state->store, std::move(peers));
     state->data_dir = options.data_dir;
     state->max_batch_bytes = options.max_batch_bytes;
@@ -214,6 +232,7 @@ class Server::Impl {
     local.store = impl->state_->store;
     local.status = StatusOf(impl->state_);
     local.act = ActionsOf(impl->state_);
+    local.open_order = OrdersOf(impl->state_);
     feed::RegisterLocal(impl->uri_, std::move(local));
     return impl;
   }
@@ -234,6 +253,7 @@ class Server::Impl {
     if (service_ == nullptr) return arrow::Status::OK();
     feed::UnregisterLocal(uri_);
     state_->store->StopWaiting();
+    state_->dealer->Stop();
     const auto deadline =
         std::chrono::system_clock::now() + std::max(grace, std::chrono::milliseconds(0));
     state_->SetOffer(nullptr);

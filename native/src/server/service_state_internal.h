@@ -14,6 +14,7 @@
 
 #include <arrow/flight/types.h>
 
+#include "deal/dealer.h"
 #include "feed/feed_store.h"
 #include "flightbridge/proto/commands.h"
 #include "lease/lease_table.h"
@@ -30,6 +31,7 @@ struct ServiceState {
   int64_t max_streams = 0;
   bool has_tokens = false;
   std::unique_ptr<Peers> peers;
+  std::shared_ptr<deal::Dealer> dealer;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   // A place for one data channel; an empty offer where there is none.

@@ -1,0 +1,276 @@
+#include "deal/deal.h"
+
+#include <algorithm>
+#include <exception>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "common/thread.h"
+#include "flightbridge/error.h"
+
+namespace flightbridge::deal {
+namespace {
+
+// Buckets in memory fit the cache of a core; on disk they are also what is read at once.
+constexpr int64_t kBucketBytes = 1 << 20;
+constexpr int64_t kMostInMemory = 1 << 16;
+constexpr int64_t kMostOnDisk = 1 << 12;
+// Rows that a thread takes at a time.
+constexpr int64_t kPiece = 1 << 14;
+
+struct Piece {
+  FeedRows::Message message;
+  int64_t begin = 0;  // in the message
+  int64_t end = 0;
+};
+
+std::vector<Piece> Cut(const std::vector<FeedRows::Message>& messages) {
+  std::vector<Piece> pieces;
+  for (const auto& message : messages) {
+    for (int64_t begin = 0; begin < message.rows; begin += kPiece) {
+      pieces.push_back({message, begin, std::min(begin + kPiece, message.rows)});
+    }
+  }
+  return pieces;
+}
+
+arrow::Status GivenUp() {
+  return Error(Code::kCancelled, "the rows dealt for a full shuffle were given up");
+}
+
+}  // namespace
+
+void Deal::Run() {
+  arrow::Status status;
+  try {
+    status = DealRows();
+  } catch (const std::exception& e) {
+    status = Error(Code::kResourceExhausted, "dealing rows for a full shuffle stopped: ", e.what());
+  }
+  const std::shared_ptr<const FeedRows> rows = std::move(spec_.rows);  // released outside the lock
+  const std::lock_guard lock(mutex_);
+  over_ = true;
+  status_ = std::move(status);
+  if (!status_.ok() || revoked_) {
+    buckets_ = nullptr;
+    bytes_ = 0;
+  }
+  changed_.notify_all();
+}
+
+void Deal::Revoke() {
+  revoked_ = true;
+  std::shared_ptr<Buckets> last;  // released outside the lock
+  const std::lock_guard lock(mutex_);
+  if (!over_) return;
+  last = std::move(buckets_);
+  bytes_ = 0;
+}
+
+bool Deal::WaitUntilOver(std::chrono::milliseconds patience) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, patience, [&] { return over_; });
+}
+
+bool Deal::WaitUntilFree(std::chrono::milliseconds patience) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, patience, [&] { return over_ && pins_ == 0; });
+}
+
+arrow::Result<Deal::Pin> Deal::Get() const {
+  const std::lock_guard lock(mutex_);
+  if (revoked_) return Pin();
+  ARROW_RETURN_NOT_OK(status_);
+  ++pins_;
+  return Pin(this, buckets_);
+}
+
+void Deal::Unpin(std::shared_ptr<const Buckets> buckets) const {
+  buckets.reset();  // the last one frees the space
+  const std::lock_guard lock(mutex_);
+  --pins_;
+  changed_.notify_all();
+}
+
+std::shared_ptr<Space> Deal::TakeSpace() {
+  revoked_ = true;
+  std::shared_ptr<Buckets> last;  // released outside the lock
+  const std::lock_guard lock(mutex_);
+  if (!over_ || buckets_ == nullptr) return nullptr;
+  last = std::move(buckets_);
+  bytes_ = 0;
+  return pins_ == 0 ? last->space() : nullptr;
+}
+
+arrow::Status Deal::DealRows() {
+  places_ = std::make_unique<plan::InversePermutation>(*spec_.order);
+  ARROW_RETURN_NOT_OK(MakeBuckets());
+  Buckets& buckets = *buckets_;
+  const RowCodec& codec = buckets.codec();
+  const bool on_disk = !buckets.space()->in_memory();
+  const auto make_work = [&]() -> Work {
+    struct Room {
+      std::vector<int64_t> places = std::vector<int64_t>(kPiece);
+      std::vector<uint32_t> sizes;
+      std::vector<uint8_t> tile;
+    };
+    const auto room = std::make_shared<Room>();
+    room->tile.resize(RowCodec::kBlock * codec.row_bytes());
+    if (!codec.fixed()) room->sizes.resize(kPiece);
+    return [&, room](const feed::PickColumn* columns, int64_t first, int64_t begin, int64_t end) {
+      const auto rows = static_cast<size_t>(end - begin);
+      places_->PlacesOf(first, std::span(room->places).first(rows));
+      if (!codec.fixed()) {
+        ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, std::span(room->sizes).first(rows)));
+      }
+      for (size_t i = 0; i < rows; i += RowCodec::kBlock) {
+        const size_t count = std::min<size_t>(RowCodec::kBlock, rows - i);
+        const auto sizes = codec.fixed() ? std::span<const uint32_t>()
+                                         : std::span<const uint32_t>(room->sizes).subspan(i, count);
+        ARROW_RETURN_NOT_OK(buckets.Add(columns, begin + static_cast<int64_t>(i),
+                                        std::span<const int64_t>(room->places).subspan(i, count),
+                                        sizes, room->tile.data()));
+      }
+      dealt_rows_.fetch_add(end - begin, std::memory_order_relaxed);
+      return arrow::Status::OK();
+    };
+  };
+  // What is written to disk goes through stages that belong to one thread.
+  ARROW_RETURN_NOT_OK(ForEachPiece(make_work, on_disk ? 1 : spec_.threads));
+  return buckets.Finish();
+}
+
+arrow::Result<std::vector<bool>> Deal::FindNulls() const {
+  std::vector<bool> nulls(spec_.columns.size());
+  if (!spec_.resident) {
+    for (size_t c = 0; c < nulls.size(); ++c) {
+      nulls[c] = spec_.schema->field(static_cast<int>(c))->nullable();
+    }
+    return nulls;
+  }
+  for (const auto& message : spec_.rows->All()) {
+    ARROW_ASSIGN_OR_RAISE(const feed::PickColumn* columns,
+                          message.partition->index->Columns(*message.partition, message.index));
+    for (size_t c = 0; c < nulls.size(); ++c) {
+      nulls[c] = nulls[c] || columns[spec_.columns[c]].validity != nullptr;
+    }
+  }
+  return nulls;
+}
+
+arrow::Status Deal::MakeBuckets() {
+  ARROW_ASSIGN_OR_RAISE(const std::vector<bool> nulls, FindNulls());
+  auto codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/false);
+  const int64_t average = std::max(codec->row_bytes(), spec_.rows->bytes() / rows_);
+  std::shared_ptr<Space> space;
+  BucketCut cut = BucketCut::Of(rows_, average, kBucketBytes, kMostInMemory);
+  std::vector<int64_t> starts;
+  if (codec->fixed()) {
+    space = spec_.take_memory(rows_ * codec->row_bytes());
+  } else {
+    ARROW_ASSIGN_OR_RAISE(starts, CountBytes(*codec, cut));
+    space = spec_.take_memory(starts.back());
+  }
+  if (space == nullptr) {
+    cut = BucketCut::Of(rows_, average, kBucketBytes, kMostOnDisk);
+    if (codec->fixed()) {
+      codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/true);
+      starts.clear();
+      for (int64_t b = 0; b < cut.count(); ++b) {
+        starts.push_back(cut.begin(b) * codec->row_bytes());
+      }
+      starts.push_back(rows_ * codec->row_bytes());
+    } else {
+      // Of buckets that are cut finer, or as fine.
+      const BucketCut fine = BucketCut::Of(rows_, average, kBucketBytes, kMostInMemory);
+      std::vector<int64_t> coarse;
+      for (int64_t b = 0; b < cut.count(); ++b) {
+        coarse.push_back(starts[cut.begin(b) >> fine.shift]);
+      }
+      coarse.push_back(starts.back());
+      starts = std::move(coarse);
+    }
+    ARROW_ASSIGN_OR_RAISE(space, spec_.take_disk(starts.back()));
+  }
+  in_memory_ = space->in_memory();
+  bytes_ = space->bytes();
+  auto buckets =
+      std::make_shared<Buckets>(cut, std::move(codec), std::move(space), std::move(starts));
+  if (!buckets->space()->in_memory()) buckets->MakeStages(spec_.stage_bytes);
+  const std::lock_guard lock(mutex_);
+  buckets_ = std::move(buckets);
+  return {};
+}
+
+// Where each bucket begins.
+arrow::Result<std::vector<int64_t>> Deal::CountBytes(const RowCodec& codec, const BucketCut& cut) {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<std::vector<int64_t>>> counts;  // of each thread
+  const auto make_work = [&]() -> Work {
+    auto mine = std::make_shared<std::vector<int64_t>>(cut.count());
+    {
+      const std::lock_guard lock(mutex);
+      counts.push_back(mine);
+    }
+    auto places = std::make_shared<std::vector<int64_t>>(kPiece);
+    auto sizes = std::make_shared<std::vector<uint32_t>>(kPiece);
+    return [&codec, &cut, this, mine, places, sizes](const feed::PickColumn* columns, int64_t first,
+                                                     int64_t begin, int64_t end) {
+      const auto rows = static_cast<size_t>(end - begin);
+      places_->PlacesOf(first, std::span(*places).first(rows));
+      ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, std::span(*sizes).first(rows)));
+      for (size_t i = 0; i < rows; ++i) (*mine)[(*places)[i] >> cut.shift] += (*sizes)[i];
+      return arrow::Status::OK();
+    };
+  };
+  ARROW_RETURN_NOT_OK(ForEachPiece(make_work, spec_.threads));
+  std::vector<int64_t> starts(cut.count() + 1);
+  for (const auto& count : counts) {
+    for (int64_t b = 0; b < cut.count(); ++b) starts[b + 1] += (*count)[b];
+  }
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  return starts;
+}
+
+// Calls work(columns, first row in the feed, begin, end in the record batch) for all rows.
+arrow::Status Deal::ForEachPiece(const std::function<Work()>& make_work, int threads) {
+  const std::vector<Piece> pieces = Cut(spec_.rows->All());
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  arrow::Status failure;
+  const auto run = [&] {
+    arrow::Status status;
+    try {
+      const Work work = make_work();
+      while (status.ok()) {
+        const size_t i = next.fetch_add(1);
+        if (i >= pieces.size()) return;
+        if (revoked_) {
+          status = GivenUp();
+          break;
+        }
+        const Piece& piece = pieces[i];
+        const feed::Partition& partition = *piece.message.partition;
+        const auto columns = partition.index->Columns(partition, piece.message.index);
+        status = columns.ok()
+                     ? work(*columns, piece.message.first_row + piece.begin, piece.begin, piece.end)
+                     : columns.status();
+      }
+    } catch (const std::exception& e) {
+      status =
+          Error(Code::kResourceExhausted, "dealing rows for a full shuffle stopped: ", e.what());
+    }
+    next = pieces.size();
+    const std::lock_guard lock(mutex);
+    if (failure.ok()) failure = std::move(status);
+  };
+  std::vector<std::thread> helpers;
+  const auto most = std::min<size_t>(threads, pieces.size());
+  for (size_t i = 1; i < most; ++i) helpers.push_back(StartThread(run));
+  run();
+  for (std::thread& helper : helpers) helper.join();
+  return failure;
+}
+
+}  // namespace flightbridge::deal

@@ -1,0 +1,294 @@
+#include "deal/row_codec.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <arrow/buffer.h>
+#include <arrow/util/bit_util.h>
+
+#include "flightbridge/error.h"
+
+namespace flightbridge::deal {
+namespace {
+
+using arrow::ArrayData;
+using arrow::bit_util::GetBit;
+using feed::PickKind;
+
+// Calls copy(value of T's size) for the width, so that each becomes plain moves.
+template <typename Copy>
+bool ForWidth(int64_t width, Copy&& copy) {
+  switch (width) {
+    case 1: copy(uint8_t{}); return true;
+    case 2: copy(uint16_t{}); return true;
+    case 4: copy(uint32_t{}); return true;
+    case 8: copy(uint64_t{}); return true;
+    default: return false;
+  }
+}
+
+// A whole row. Calls of memcpy would cost as much as what they move.
+inline void CopyRow(uint8_t* to, const uint8_t* from, int64_t bytes) {
+  for (; bytes >= 32; bytes -= 32, to += 32, from += 32) std::memcpy(to, from, 32);
+  for (; bytes >= 8; bytes -= 8, to += 8, from += 8) std::memcpy(to, from, 8);
+  if (bytes > 0) std::memcpy(to, from, 4);
+}
+
+int64_t RoundUp4(int64_t bytes) { return (bytes + 3) / 4 * 4; }
+
+bool IsString(PickKind kind) { return kind == PickKind::kBytes32 || kind == PickKind::kBytes64; }
+
+// The bytes [begin, end) of a string.
+struct Bytes {
+  const uint8_t* data = nullptr;
+  uint32_t size = 0;
+};
+
+Bytes StringAt(PickKind kind, const feed::PickColumn& from, int64_t row) {
+  if (kind == PickKind::kBytes32) {
+    const auto* offsets = reinterpret_cast<const int32_t*>(from.values);
+    return {from.bytes + offsets[row], static_cast<uint32_t>(offsets[row + 1] - offsets[row])};
+  }
+  const auto* offsets = reinterpret_cast<const int64_t*>(from.values);
+  return {from.bytes + offsets[row], static_cast<uint32_t>(offsets[row + 1] - offsets[row])};
+}
+
+uint32_t Load32(const uint8_t* at) {
+  uint32_t value;
+  std::memcpy(&value, at, 4);
+  return value;
+}
+
+}  // namespace
+
+bool RowCodec::Packs(const arrow::DataType& type) {
+  return feed::PickKindOf(type) != PickKind::kArrays;
+}
+
+RowCodec::RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> columns,
+                   std::vector<bool> nulls, bool headers)
+    : schema_(std::move(schema)), columns_(columns.size()) {
+  int null_bits = 0;
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    Column& column = columns_[c];
+    const arrow::DataType& type = *schema_->field(static_cast<int>(c))->type();
+    column.kind = feed::PickKindOf(type);
+    column.index = columns[c];
+    column.width = IsString(column.kind)            ? 4
+                   : column.kind == PickKind::kBits ? 1
+                                                    : feed::PickWidthOf(type);
+    if (nulls[c]) column.null_bit = null_bits++;
+    if (IsString(column.kind)) strings_.push_back(c);
+  }
+  fixed_ = strings_.empty();
+  headers_ = headers || !fixed_;
+  any_nulls_ = null_bits > 0;
+  null_bytes_ = (null_bits + 7) / 8;
+  row_bytes_ = headers_ ? static_cast<int64_t>(sizeof(RowHeader)) : 0;
+  // Widest first, so that as few values as possible cross a cache line.
+  std::vector<Column*> order;
+  for (Column& column : columns_) order.push_back(&column);
+  std::ranges::stable_sort(order, std::greater<>(),
+                           [](const Column* column) { return column->width; });
+  for (Column* column : order) {
+    column->offset = row_bytes_;
+    row_bytes_ += column->width;
+  }
+  nulls_at_ = row_bytes_;
+  row_bytes_ = RoundUp4(row_bytes_ + null_bytes_);
+}
+
+arrow::Status RowCodec::Sizes(const feed::PickColumn* columns, int64_t first,
+                              std::span<uint32_t> sizes) const {
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    int64_t bytes = row_bytes_;
+    for (const size_t c : strings_) {
+      const Column& column = columns_[c];
+      bytes += StringAt(column.kind, columns[column.index], first + static_cast<int64_t>(i)).size;
+    }
+    bytes = RoundUp4(bytes);
+    if (bytes > std::numeric_limits<uint32_t>::max()) {
+      return Error(Code::kResourceExhausted, "a row of ", bytes,
+                   " bytes is too long to be dealt for a full shuffle: shuffle by a window");
+    }
+    sizes[i] = static_cast<uint32_t>(bytes);
+  }
+  return {};
+}
+
+void RowCodec::PackFixed(const Column& column, const feed::PickColumn& from, int64_t first,
+                         size_t rows, uint8_t* tile) const {
+  uint8_t* to = tile + column.offset;
+  const int64_t stride = row_bytes_;
+  if (column.kind == PickKind::kBits) {
+    for (size_t i = 0; i < rows; ++i, to += stride) {
+      *to = GetBit(from.values, first + static_cast<int64_t>(i)) ? 1 : 0;
+    }
+    return;
+  }
+  const uint8_t* value = from.values + first * column.width;
+  const bool plain = ForWidth(column.width, [&]<typename T>(T /*type*/) {
+    for (size_t i = 0; i < rows; ++i, to += stride, value += sizeof(T)) {
+      std::memcpy(to, value, sizeof(T));
+    }
+  });
+  if (plain) return;
+  for (size_t i = 0; i < rows; ++i, to += stride, value += column.width) {
+    std::memcpy(to, value, column.width);
+  }
+}
+
+void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<uint8_t* const> to,
+                    const uint32_t* places, uint8_t* tile) const {
+  const size_t rows = to.size();
+  for (size_t i = 0; i < rows; ++i) __builtin_prefetch(to[i], 1);
+  if (any_nulls_ || row_bytes_ > nulls_at_) {  // the padding too: equal rows are equal bytes
+    for (size_t i = 0; i < rows; ++i) {
+      std::memset(tile + i * row_bytes_ + nulls_at_, 0, row_bytes_ - nulls_at_);
+    }
+  }
+  for (const Column& column : columns_) {
+    const feed::PickColumn& from = columns[column.index];
+    if (IsString(column.kind)) {
+      for (size_t i = 0; i < rows; ++i) {
+        const uint32_t size = StringAt(column.kind, from, first + static_cast<int64_t>(i)).size;
+        std::memcpy(tile + i * row_bytes_ + column.offset, &size, 4);
+      }
+    } else {
+      PackFixed(column, from, first, rows, tile);
+    }
+    if (column.null_bit < 0 || from.validity == nullptr) continue;
+    uint8_t* const bits = tile + nulls_at_ + column.null_bit / 8;
+    for (size_t i = 0; i < rows; ++i) {
+      const bool null = !GetBit(from.validity, first + static_cast<int64_t>(i));
+      bits[i * row_bytes_] |= static_cast<uint8_t>(null ? 1 << (column.null_bit % 8) : 0);
+    }
+  }
+  for (size_t i = 0; i < rows; ++i) {
+    uint8_t* const row = tile + i * row_bytes_;
+    uint8_t* end = to[i] + row_bytes_;
+    for (const size_t c : strings_) {
+      const Bytes bytes =
+          StringAt(columns_[c].kind, columns[columns_[c].index], first + static_cast<int64_t>(i));
+      if (bytes.size > 0) std::memcpy(end, bytes.data, bytes.size);
+      end += bytes.size;
+    }
+    if (headers_) {
+      const int64_t bytes = RoundUp4(end - to[i]);
+      for (; end < to[i] + bytes; ++end) *end = 0;
+      const RowHeader header{places[i], static_cast<uint32_t>(bytes)};
+      std::memcpy(row, &header, sizeof(header));
+    }
+    CopyRow(to[i], row, row_bytes_);
+  }
+}
+
+arrow::Result<std::shared_ptr<arrow::Buffer>> RowCodec::UnpackValidity(
+    const Column& column, std::span<const uint8_t* const> rows, int64_t* null_count) const {
+  *null_count = 0;
+  if (column.null_bit < 0) return nullptr;
+  const int64_t at = nulls_at_ + column.null_bit / 8;
+  const int bit = column.null_bit % 8;
+  for (const uint8_t* row : rows) *null_count += row[at] >> bit & 1;
+  if (*null_count == 0) return nullptr;
+  ARROW_ASSIGN_OR_RAISE(auto bits, arrow::AllocateEmptyBitmap(static_cast<int64_t>(rows.size())));
+  uint8_t* const out = bits->mutable_data();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    out[i / 8] |= static_cast<uint8_t>((~rows[i][at] >> bit & 1) << (i % 8));
+  }
+  return bits;
+}
+
+template <typename Offset>
+arrow::Result<std::shared_ptr<ArrayData>> RowCodec::UnpackBytes(
+    const Column& column, std::span<const uint8_t* const> rows,
+    std::vector<uint32_t>* tails) const {
+  const auto count = static_cast<int64_t>(rows.size());
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> offsets,
+                        arrow::AllocateBuffer((count + 1) * static_cast<int64_t>(sizeof(Offset))));
+  auto* const ends = reinterpret_cast<Offset*>(offsets->mutable_data());
+  int64_t total = 0;
+  ends[0] = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    total += Load32(rows[i] + column.offset);
+    ends[i + 1] = static_cast<Offset>(total);  // checked below
+  }
+  const auto& field = schema_->field(static_cast<int>(&column - columns_.data()));
+  if (total > std::numeric_limits<Offset>::max()) {
+    return Error(Code::kResourceExhausted, "column '", field->name(), "': ", count, " rows have ",
+                 total, " bytes, more than fit a batch: write it as a large type");
+  }
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> bytes, arrow::AllocateBuffer(total));
+  uint8_t* out = bytes->mutable_data();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const uint32_t size = Load32(rows[i] + column.offset);
+    if (size > 0) std::memcpy(out, rows[i] + (*tails)[i], size);
+    (*tails)[i] += size;
+    out += size;
+  }
+  return ArrayData::Make(field->type(), count, {nullptr, std::move(offsets), std::move(bytes)}, 0);
+}
+
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
+    std::span<const uint8_t* const> rows) const {
+  const auto count = static_cast<int64_t>(rows.size());
+  std::vector<std::shared_ptr<ArrayData>> arrays(columns_.size());
+  std::vector<std::pair<const Column*, uint8_t*>> plain;  // and where their values go
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    const Column& column = columns_[c];
+    if (IsString(column.kind)) continue;
+    const bool bits = column.kind == PickKind::kBits;
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values,
+                          bits ? arrow::AllocateEmptyBitmap(count).Map([](auto buffer) {
+                            return std::shared_ptr<arrow::Buffer>(std::move(buffer));
+                          })
+                               : arrow::AllocateBuffer(count * column.width).Map([](auto buffer) {
+                                   return std::shared_ptr<arrow::Buffer>(std::move(buffer));
+                                 }));
+    uint8_t* const out = values->mutable_data();
+    arrays[c] = ArrayData::Make(schema_->field(static_cast<int>(c))->type(), count,
+                                {nullptr, std::move(values)}, 0);
+    if (!bits) {
+      plain.emplace_back(&column, out);
+      continue;
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      out[i / 8] |= static_cast<uint8_t>((rows[i][column.offset] & 1) << (i % 8));
+    }
+  }
+  // Some rows at a time, so that their bytes are still near when the next column asks for them.
+  for (size_t begin = 0; begin < rows.size(); begin += kBlock) {
+    const size_t end = std::min(rows.size(), begin + kBlock);
+    for (const auto& [column, values] : plain) {
+      const int64_t width = column->width;
+      const int64_t offset = column->offset;
+      uint8_t* out = values + static_cast<int64_t>(begin) * width;
+      const bool moved = ForWidth(width, [&]<typename T>(T /*type*/) {
+        for (size_t i = begin; i < end; ++i, out += sizeof(T)) {
+          std::memcpy(out, rows[i] + offset, sizeof(T));
+        }
+      });
+      if (moved) continue;
+      for (size_t i = begin; i < end; ++i, out += width) {
+        std::memcpy(out, rows[i] + offset, width);
+      }
+    }
+  }
+  std::vector<uint32_t> tails;
+  if (!fixed_) tails.assign(rows.size(), static_cast<uint32_t>(row_bytes_));
+  for (const size_t c : strings_) {
+    ARROW_ASSIGN_OR_RAISE(arrays[c], columns_[c].kind == PickKind::kBytes32
+                                         ? UnpackBytes<int32_t>(columns_[c], rows, &tails)
+                                         : UnpackBytes<int64_t>(columns_[c], rows, &tails));
+  }
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    int64_t nulls = 0;
+    ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &nulls));
+    arrays[c]->null_count = nulls;
+  }
+  return arrow::RecordBatch::Make(schema_, count, std::move(arrays));
+}
+
+}  // namespace flightbridge::deal
