@@ -166,7 +166,7 @@ class ServerStatus:
     With a token that has no scope ``admin:*`` only ``version`` and ``uptime_ms`` are filled.
     ``token_file_error`` says why the token file as it is now is not in force; empty where it is.
     ``disk_limit_bytes`` is -1 where only the disk itself limits the data directory, and 0 without
-    one. ``dealt_bytes`` are, of what is used of both, copies of feeds in the order of a full shuffle.
+    one. ``dealt_bytes`` are, of what is used of both, rows in the order of a full shuffle.
     """
 
     version: str

@@ -81,7 +81,8 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
     rows = len(batches) * batches[0].num_rows
     run_s = 0.2 if options.quick else 1.0
     with contextlib.ExitStack() as stack:
-        limit = max(options.memory_limit, 2 * options.bytes)
+        # A full shuffle wants room for two epochs beside the feed.
+        limit = options.memory_limit + 2 * options.bytes
         places = write_everywhere(batches, options, stack, limit)
         sides: dict[str, Run] = {}
         peers: dict[str, str] = {}
@@ -94,7 +95,11 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
             )
             for name, shuffle in orders:
                 side = SourceConsumer(
-                    _op(uri, shuffle, options), batch_bytes, pids=pids, run_s=run_s
+                    _op(uri, shuffle, options),
+                    batch_bytes,
+                    pids=pids,
+                    run_s=run_s,
+                    epoch_batches=max(1, rows // options.batch_rows) if name == "full" else None,
                 )
                 stack.callback(side.close)
                 sides[f"tf op, {name}, {place}"] = side

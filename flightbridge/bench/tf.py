@@ -31,10 +31,20 @@ _LATENCIES = 200  # batches taken one by one for the percentiles
 
 
 class Consumer(ABC):
-    """Takes batches of a dataset that never ends; a run takes about `run_s` seconds."""
+    """Takes batches of a dataset that never ends; a run takes about `run_s` seconds.
+
+    With `epoch_batches` it takes whole epochs, at least one: what a server does once per epoch
+    counts in full, and no more often than that.
+    """
 
     def __init__(
-        self, dataset: tf.data.Dataset, batch_bytes: int, *, pids: set[int], run_s: float
+        self,
+        dataset: tf.data.Dataset,
+        batch_bytes: int,
+        *,
+        pids: set[int],
+        run_s: float,
+        epoch_batches: int | None = None,
     ) -> None:
         self._dataset = dataset
         self._batch_bytes = batch_bytes
@@ -45,6 +55,8 @@ class Consumer(ABC):
         while (seconds := self._take(self._count)) < run_s / 4:
             self._count *= 2
         self._count = max(1, int(self._count * run_s / seconds))
+        if epoch_batches is not None:
+            self._count = max(1, round(self._count / epoch_batches)) * epoch_batches
 
     def __call__(self) -> Sample:
         """One run: batches timed as a whole, then some one by one, timed each."""

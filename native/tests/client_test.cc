@@ -211,8 +211,7 @@ TEST_P(ClientTest, PartsOfAFullOrderComeInIt) {
 
 TEST_P(ClientTest, ALargeFeedIsDealt) {
   constexpr int64_t kRows = 600'000;  // 10 MB of ids and scores
-  ASSERT_TRUE(
-      client_->BeginWrite(JobOf("f", "job", WriteMode::kErrorIfExists, TestSchema())).ok());
+  ASSERT_TRUE(client_->BeginWrite(JobOf("f", "job", WriteMode::kErrorIfExists, TestSchema())).ok());
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
   for (int64_t row = 0; row < kRows; row += 50'000) batches.push_back(TestBatch(row, 50'000));
   Value(client_->CommitWrite("f", "job", {Put("f", "job", 0, batches)}));
