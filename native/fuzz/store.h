@@ -72,6 +72,7 @@ inline std::shared_ptr<server::ServiceState> State() {
   static const std::shared_ptr<server::ServiceState> state = [] {
     auto made = std::make_shared<server::ServiceState>();
     made->store = *OpenStore();
+    made->dealer = std::make_shared<deal::Dealer>(made->store, deal::DealerOptions{});
     made->peers = std::make_unique<server::Peers>(made->store);
     made->auth = *server::Authenticator::Open("");
     made->max_batch_bytes = kMaxBatchBytes;
@@ -79,7 +80,9 @@ inline std::shared_ptr<server::ServiceState> State() {
     return made;
   }();
   if (!state->store->Find(kFeed).ok() || state->store->List().size() > 8) {
+    state->dealer = nullptr;  // it ends with its store
     state->store = *OpenStore();
+    state->dealer = std::make_shared<deal::Dealer>(state->store, deal::DealerOptions{});
   }
   return state;
 }
