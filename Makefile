@@ -17,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build jar demo test test-fast test-java test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
-        jar-3.5 test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos chaos-spark clean
+        jar-3.5 kafka test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos chaos-spark clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -69,6 +69,16 @@ $(JARS)/.built-3.5: $(JAVA_SOURCES) | $(VENV)/.installed
 	@cp build/spark-3.5/flightbridge-spark-3.5_*.jar $(JARS)/
 	@touch $@
 
+# A Kafka broker and Spark's source for it, which tests of streams run.
+kafka: build/kafka/.ready
+
+build/kafka/.ready: tests/integration/kafka/pom.xml | $(VENV)/.installed
+	@echo "== getting Kafka, for the tests (50 MB)"
+	@mkdir -p build
+	@mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime \
+	  -DoutputDirectory=$(CURDIR)/build/kafka > build/kafka.log 2>&1 || { tail -n 60 build/kafka.log; exit 1; }
+	@touch $@
+
 demo: build jar
 	@$(PY) examples/movielens_fm.py $(ARGS)
 
@@ -78,7 +88,7 @@ test: build jar test-java test-native test-asan test-tsan test-wheel test-python
 test-fast: build jar test-native
 	@$(PY) -m pytest -m 'not slow' $(ARGS)
 
-test-python: build jar
+test-python: build jar kafka
 	@$(PY) -m pytest $(ARGS)
 
 test-java: | $(VENV)/.installed

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.integration.kafka import broker
+
 
 @pytest.fixture
 def bridge():
@@ -48,6 +50,7 @@ def classic_session(tmp_path_factory):
             "spark.local.dir": str(home / "local"),
             "spark.sql.warehouse.dir": str(home / "warehouse"),
             "spark.sql.shuffle.partitions": "4",
+            "spark.jars": ",".join(broker.sparks_jars()),
             "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": "0",

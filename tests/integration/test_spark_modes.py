@@ -87,6 +87,17 @@ def test_each_mode(spark, save, bridge, client):
     assert nothing_is_open(client)
 
 
+def test_a_refusal_comes_before_the_work(classic_session, bridge, client):
+    """Spark runs every shuffle of a plan before it opens the write: the feed is asked for first."""
+    client.write("f", pa.table({"id": [1]}))
+    told = "select id % 2 as k, assert_true(id < 0, 'worked') is null as x from range(9)"
+    df = classic_session.sql(told).groupBy("k").count()
+    with pytest.raises(FeedExistsError):
+        through_format(df, bridge.uri, "f", None)
+    through_format(df, bridge.uri, "f", "ignore")
+    assert ids(client) == [1]
+
+
 def test_retention_travels_with_the_write(spark, save, bridge, client):
     save(frame(spark, 0, 10), bridge.uri, "f", None, retention="epochs=2", ttl=3600)
     info = client.feed("f")

@@ -14,6 +14,7 @@ import io.flightbridge.protocol.CommitWriteResult;
 import io.flightbridge.protocol.DescribeFeed;
 import io.flightbridge.protocol.FeedInfo;
 import io.flightbridge.protocol.PutCommand;
+import io.flightbridge.protocol.WriterEpoch;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -114,10 +115,17 @@ public final class BridgeClient implements AutoCloseable {
   /**
    * Makes exactly these attempts visible. The home's answer is the decision, so it is asked again
    * while it is away: had it decided before, a job that fails would be written a second time.
+   *
+   * @param epoch as in the job's begin, or null
    */
-  public FeedInfo commitWrite(String feed, String jobId, List<AttemptRef> attempts) {
-    CommitWrite commit =
-        CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).addAllAttempts(attempts).build();
+  public FeedInfo commitWrite(
+      String feed, String jobId, List<AttemptRef> attempts, WriterEpoch epoch) {
+    CommitWrite.Builder asked =
+        CommitWrite.newBuilder().setFeed(feed).setJobId(jobId).addAllAttempts(attempts);
+    if (epoch != null) {
+      asked.setEpoch(epoch);
+    }
+    CommitWrite commit = asked.build();
     String doing = "committing feed '" + feed + "'";
     int home = Placement.homeOf(servers, feed);
     byte[] answer;

@@ -2,6 +2,8 @@ package io.flightbridge.spark;
 
 import com.google.protobuf.InvalidProtocolBufferException;
 import io.flightbridge.protocol.AttemptRef;
+import java.util.ArrayList;
+import java.util.List;
 import org.apache.spark.sql.connector.write.WriterCommitMessage;
 
 /**
@@ -10,6 +12,17 @@ import org.apache.spark.sql.connector.write.WriterCommitMessage;
  * @param encoded its attempt; null if it had no rows to send
  */
 record AttemptMessage(byte[] encoded) implements WriterCommitMessage {
+  /** Of the tasks that had rows. */
+  static List<AttemptRef> all(WriterCommitMessage[] messages) {
+    List<AttemptRef> attempts = new ArrayList<>();
+    for (WriterCommitMessage message : messages) {
+      if (message instanceof AttemptMessage attempt && attempt.encoded() != null) {
+        attempts.add(attempt.attempt());
+      }
+    }
+    return attempts;
+  }
+
   AttemptRef attempt() {
     try {
       return AttemptRef.parseFrom(encoded);

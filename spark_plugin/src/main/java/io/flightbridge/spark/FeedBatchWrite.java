@@ -1,13 +1,8 @@
 package io.flightbridge.spark;
 
 import com.google.protobuf.ByteString;
-import com.google.protobuf.InvalidProtocolBufferException;
 import io.flightbridge.client.BridgeClients;
-import io.flightbridge.protocol.AttemptRef;
 import io.flightbridge.protocol.BeginWrite;
-import io.flightbridge.protocol.Retention;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.UUID;
 import org.apache.spark.sql.connector.write.BatchWrite;
 import org.apache.spark.sql.connector.write.DataWriterFactory;
@@ -43,9 +38,7 @@ final class FeedBatchWrite implements BatchWrite {
             .setMode(options.mode())
             .setVisible(options.visible())
             .setSchema(ByteString.copyFrom(arrowSchema));
-    if (options.retention() != null) {
-      begin.setRetention(retention());
-    }
+    options.retentionMessage().ifPresent(begin::setRetention);
     try (var client = client()) {
       boolean skip = client.get().beginWrite(begin.build()).getSkip();
       OpenJobs.opened(this);
@@ -55,14 +48,8 @@ final class FeedBatchWrite implements BatchWrite {
 
   @Override
   public void commit(WriterCommitMessage[] messages) {
-    List<AttemptRef> attempts = new ArrayList<>();
-    for (WriterCommitMessage message : messages) {
-      if (message instanceof AttemptMessage attempt && attempt.encoded() != null) {
-        attempts.add(attempt.attempt());
-      }
-    }
     try (var client = client()) {
-      client.get().commitWrite(options.feed(), jobId, attempts);
+      client.get().commitWrite(options.feed(), jobId, AttemptMessage.all(messages), null);
       OpenJobs.ended(this);
     }
   }
@@ -77,13 +64,5 @@ final class FeedBatchWrite implements BatchWrite {
 
   private BridgeClients.Lease client() {
     return BridgeClients.lease(options.uri(), options.connection());
-  }
-
-  private Retention retention() {
-    try {
-      return Retention.parseFrom(options.retention());
-    } catch (InvalidProtocolBufferException error) {
-      throw new IllegalStateException(error);
-    }
   }
 }

@@ -45,7 +45,10 @@ final class FeedTable implements SupportsWrite {
   @Override
   public Set<TableCapability> capabilities() {
     Set<TableCapability> all =
-        EnumSet.of(TableCapability.ACCEPT_ANY_SCHEMA, TableCapability.TRUNCATE);
+        EnumSet.of(
+            TableCapability.ACCEPT_ANY_SCHEMA,
+            TableCapability.TRUNCATE,
+            TableCapability.STREAMING_WRITE);
     if (properties.containsKey(FlightBridgeSource.PLANNED)) {
       all.add(TableCapability.BATCH_WRITE);
     }

@@ -10,6 +10,7 @@ import org.apache.arrow.vector.ipc.message.MessageSerializer;
 import org.apache.spark.sql.connector.metric.CustomMetric;
 import org.apache.spark.sql.connector.write.BatchWrite;
 import org.apache.spark.sql.connector.write.Write;
+import org.apache.spark.sql.connector.write.streaming.StreamingWrite;
 import org.apache.spark.sql.types.StructType;
 
 /** One write of a DataFrame into a feed, as planned. */
@@ -34,6 +35,11 @@ final class FeedWrite implements Write {
   @Override
   public BatchWrite toBatch() {
     return new FeedBatchWrite(options, columns, arrowSchema, queryId);
+  }
+
+  @Override
+  public StreamingWrite toStreaming() {
+    return new FeedStreamingWrite(options.forStream(), columns, arrowSchema, queryId);
   }
 
   @Override

@@ -1,5 +1,10 @@
 package io.flightbridge.spark;
 
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.flightbridge.client.BridgeClients;
+import io.flightbridge.columns.SparkTypes;
+import io.flightbridge.protocol.WriteMode;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -71,14 +76,16 @@ public final class FlightBridgeSource
     WriteOptions options = WriteOptions.parse(given, null);
     given.putIfAbsent("uri", options.uri());
     StructType schema = data.schema();
-    io.flightbridge.columns.SparkTypes.arrowSchema(schema);
-    arranged(data, options)
-        .write()
-        .format(FlightBridgeSource.class.getName())
-        .options(given)
-        .option(PLANNED, "true")
-        .mode(SaveMode.Append)
-        .save();
+    SparkTypes.arrowSchema(schema);
+    if (!isThereAlready(options)) {
+      arranged(data, options)
+          .write()
+          .format(FlightBridgeSource.class.getName())
+          .options(given)
+          .option(PLANNED, "true")
+          .mode(SaveMode.Append)
+          .save();
+    }
     return new BaseRelation() {
       @Override
       public SQLContext sqlContext() {
@@ -90,6 +97,34 @@ public final class FlightBridgeSource
         return schema;
       }
     };
+  }
+
+  /**
+   * Whether there is nothing to do, because the mode is {@code ignore} and the feed exists. Asked
+   * early since Spark runs every shuffle of a plan before it opens the write; what counts is what
+   * the server says then.
+   */
+  private static boolean isThereAlready(WriteOptions options) {
+    if (options.mode() != WriteMode.WRITE_MODE_IGNORE
+        && options.mode() != WriteMode.WRITE_MODE_ERROR_IF_EXISTS) {
+      return false;
+    }
+    try (var client = BridgeClients.lease(options.uri(), options.connection())) {
+      client.get().describeFeed(options.feed());
+    } catch (BridgeException error) {
+      if (error.code() == Code.NOT_FOUND || error.code() == Code.FAILED_PRECONDITION) {
+        return false; // not there, or being written
+      }
+      throw error;
+    }
+    if (options.mode() == WriteMode.WRITE_MODE_IGNORE) {
+      return true;
+    }
+    throw new BridgeException(
+        Code.ALREADY_EXISTS,
+        "feed '"
+            + options.feed()
+            + "' exists: write with mode append, overwrite or ignore, or drop it first");
   }
 
   /**

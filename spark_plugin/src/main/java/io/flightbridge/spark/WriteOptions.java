@@ -1,5 +1,8 @@
 package io.flightbridge.spark;
 
+import com.google.protobuf.InvalidProtocolBufferException;
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
 import io.flightbridge.client.ConnectionOptions;
 import io.flightbridge.client.Endpoint;
 import io.flightbridge.protocol.Retention;
@@ -9,6 +12,7 @@ import java.io.Serializable;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 
@@ -101,6 +105,37 @@ public record WriteOptions(
         options.flag("shuffle"),
         options.number("seed", 0, Long.MIN_VALUE, Long.MAX_VALUE),
         options.connection());
+  }
+
+  Optional<Retention> retentionMessage() {
+    try {
+      return retention == null ? Optional.empty() : Optional.of(Retention.parseFrom(retention));
+    } catch (InvalidProtocolBufferException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  /** The same for the micro-batches of a streaming query. */
+  WriteOptions forStream() {
+    if (mode != WriteMode.WRITE_MODE_APPEND) {
+      throw new BridgeException(
+          Code.INVALID_ARGUMENT,
+          "a streaming query adds to its feed: use outputMode(\"append\") or \"update\", and leave"
+              + " the option mode out");
+    }
+    if (shards != 0 || shuffle) {
+      throw new BridgeException(
+          Code.INVALID_ARGUMENT,
+          "options shards and shuffle are not for streaming queries: repartition the streaming"
+              + " DataFrame, and let readers shuffle");
+    }
+    if (visible != Visibility.VISIBILITY_JOB) {
+      throw new BridgeException(
+          Code.INVALID_ARGUMENT,
+          "option visible='partition' is not for streaming queries: each micro-batch becomes"
+              + " visible as a whole; leave it out");
+    }
+    return this;
   }
 
   static WriteMode modeNamed(String name) {
