@@ -13,12 +13,14 @@ import io.flightbridge.protocol.CommitWrite;
 import io.flightbridge.protocol.CommitWriteResult;
 import io.flightbridge.protocol.DescribeFeed;
 import io.flightbridge.protocol.FeedInfo;
+import io.flightbridge.protocol.GetTicket;
 import io.flightbridge.protocol.PutCommand;
 import io.flightbridge.protocol.WriterEpoch;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.arrow.vector.types.pojo.Schema;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -181,6 +183,16 @@ public final class BridgeClient implements AutoCloseable {
     } catch (InvalidProtocolBufferException error) {
       throw unreadable(error);
     }
+  }
+
+  /** The columns of a feed. */
+  public Schema schemaOf(String feed) {
+    return connections.get(Placement.homeOf(servers, feed)).schemaOf(feed);
+  }
+
+  /** Rows of a feed; the ticket is for the one server of this client. */
+  public FlightGetStream openGet(GetTicket ticket) {
+    return new FlightGetStream(connections.get(0), ticket);
   }
 
   @Override

@@ -12,13 +12,19 @@ import io.grpc.netty.NegotiationType;
 import io.grpc.netty.NettyChannelBuilder;
 import io.grpc.stub.AbstractStub;
 import io.grpc.stub.MetadataUtils;
+import java.io.ByteArrayInputStream;
 import java.io.File;
+import java.io.IOException;
+import java.nio.channels.Channels;
 import java.util.Iterator;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import javax.net.ssl.SSLException;
 import org.apache.arrow.flight.impl.Flight;
 import org.apache.arrow.flight.impl.FlightServiceGrpc;
+import org.apache.arrow.vector.ipc.ReadChannel;
+import org.apache.arrow.vector.ipc.message.MessageSerializer;
+import org.apache.arrow.vector.types.pojo.Schema;
 
 /**
  * Flight's own calls to one server. Every one carries the token and has a deadline. Thread-safe.
@@ -104,6 +110,29 @@ final class FlightConnection implements AutoCloseable {
     } catch (InterruptedException error) {
       Thread.currentThread().interrupt();
       throw new BridgeException(Code.CANCELLED, "the task was interrupted", error);
+    }
+  }
+
+  Schema schemaOf(String feed) {
+    Flight.FlightDescriptor descriptor =
+        Flight.FlightDescriptor.newBuilder()
+            .setType(Flight.FlightDescriptor.DescriptorType.PATH)
+            .addPath(feed)
+            .build();
+    String doing = "describing feed '" + feed + "'";
+    try {
+      byte[] encoded =
+          authorized(FlightServiceGrpc.newBlockingStub(channel))
+              .withDeadlineAfter(options.timeout().toMillis(), TimeUnit.MILLISECONDS)
+              .getSchema(descriptor)
+              .getSchema()
+              .toByteArray();
+      return MessageSerializer.deserializeSchema(
+          new ReadChannel(Channels.newChannel(new ByteArrayInputStream(encoded))));
+    } catch (StatusRuntimeException error) {
+      throw translated(error).during(doing);
+    } catch (IOException error) {
+      throw new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
     }
   }
 

@@ -1,21 +1,25 @@
 package io.flightbridge.spark;
 
-import io.flightbridge.BridgeException;
-import io.flightbridge.Code;
+import io.flightbridge.client.BridgeClients;
+import io.flightbridge.columns.ReadTypes;
 import io.flightbridge.protocol.WriteMode;
 import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
+import org.apache.spark.sql.connector.catalog.SupportsRead;
 import org.apache.spark.sql.connector.catalog.SupportsWrite;
 import org.apache.spark.sql.connector.catalog.TableCapability;
+import org.apache.spark.sql.connector.read.ScanBuilder;
 import org.apache.spark.sql.connector.write.LogicalWriteInfo;
 import org.apache.spark.sql.connector.write.SupportsTruncate;
 import org.apache.spark.sql.connector.write.Write;
 import org.apache.spark.sql.connector.write.WriteBuilder;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /** A feed as a table of Spark's. Nothing is asked of the server before it has to be. */
-final class FeedTable implements SupportsWrite {
+final class FeedTable implements SupportsRead, SupportsWrite {
   private final Map<String, String> properties;
   private final StructType schema;
 
@@ -25,10 +29,7 @@ final class FeedTable implements SupportsWrite {
   }
 
   static FeedTable of(Map<String, String> properties, StructType schema) {
-    if (schema == null) {
-      throw new BridgeException(Code.INVALID_ARGUMENT, "the flightbridge format only writes");
-    }
-    return new FeedTable(properties, schema);
+    return new FeedTable(properties, schema == null ? schemaOf(properties) : schema);
   }
 
   @Override
@@ -47,6 +48,7 @@ final class FeedTable implements SupportsWrite {
     Set<TableCapability> all =
         EnumSet.of(
             TableCapability.ACCEPT_ANY_SCHEMA,
+            TableCapability.BATCH_READ,
             TableCapability.TRUNCATE,
             TableCapability.STREAMING_WRITE);
     if (properties.containsKey(FlightBridgeSource.PLANNED)) {
@@ -56,10 +58,26 @@ final class FeedTable implements SupportsWrite {
   }
 
   @Override
+  public ScanBuilder newScanBuilder(CaseInsensitiveStringMap options) {
+    return new FeedScanBuilder(ReadOptions.parse(with(options)), schema);
+  }
+
+  @Override
   public WriteBuilder newWriteBuilder(LogicalWriteInfo info) {
-    Map<String, String> options = new java.util.HashMap<>(properties);
-    options.putAll(info.options().asCaseSensitiveMap());
-    return new Builder(info, options);
+    return new Builder(info, with(info.options()));
+  }
+
+  private static StructType schemaOf(Map<String, String> properties) {
+    ReadOptions options = ReadOptions.parse(properties);
+    try (var client = BridgeClients.lease(options.uri(), options.connection())) {
+      return ReadTypes.sparkSchema(client.get().schemaOf(options.feed()));
+    }
+  }
+
+  private Map<String, String> with(CaseInsensitiveStringMap options) {
+    Map<String, String> all = new HashMap<>(properties);
+    all.putAll(options.asCaseSensitiveMap());
+    return all;
   }
 
   private static final class Builder implements WriteBuilder, SupportsTruncate {

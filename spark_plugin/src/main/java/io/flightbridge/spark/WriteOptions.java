@@ -48,7 +48,7 @@ public record WriteOptions(
 
   private static final long LEAST_BATCH_BYTES = 64L << 10;
   private static final long MOST_BATCH_BYTES = 64L << 20;
-  private static final Set<String> KNOWN =
+  static final Set<String> KNOWN =
       new TreeSet<>(
           List.of(
               "uri",
@@ -68,7 +68,7 @@ public record WriteOptions(
               "seed",
               "transport"));
   // What Spark itself, or the catalog that holds a table, puts beside a user's options.
-  private static final Set<String> SPARKS_OWN =
+  static final Set<String> SPARKS_OWN =
       Set.of(
           "path",
           "provider",

@@ -1,0 +1,122 @@
+package io.flightbridge.client;
+
+import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
+import io.flightbridge.protocol.GetTicket;
+import io.grpc.StatusRuntimeException;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.arrow.flight.CallHeaders;
+import org.apache.arrow.flight.FlightCallHeaders;
+import org.apache.arrow.flight.FlightClient;
+import org.apache.arrow.flight.FlightGrpcUtils;
+import org.apache.arrow.flight.FlightRuntimeException;
+import org.apache.arrow.flight.FlightStream;
+import org.apache.arrow.flight.HeaderCallOption;
+import org.apache.arrow.flight.Ticket;
+import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.memory.RootAllocator;
+import org.apache.arrow.vector.FieldVector;
+import org.apache.arrow.vector.dictionary.Dictionary;
+import org.apache.arrow.vector.dictionary.DictionaryEncoder;
+import org.apache.arrow.vector.types.pojo.DictionaryEncoding;
+
+/**
+ * Rows of a feed by Flight's DoGet, a record batch at a time. A server that is away, or frozen, is
+ * noticed by the connection's keep-alive. Not thread-safe.
+ */
+public final class FlightGetStream implements AutoCloseable {
+  private static final RootAllocator MEMORY = new RootAllocator();
+
+  private final String doing;
+  private final FlightConnection connection;
+  private final BufferAllocator memory;
+  private final FlightClient client;
+  private FlightStream stream;
+  private final List<FieldVector> decoded = new ArrayList<>();
+
+  FlightGetStream(FlightConnection connection, GetTicket ticket) {
+    this.doing = "reading feed '" + ticket.getFeed() + "'";
+    this.connection = connection;
+    this.memory = MEMORY.newChildAllocator(doing, 0, Long.MAX_VALUE);
+    this.client = FlightGrpcUtils.createFlightClientWithSharedChannel(memory, connection.channel());
+    CallHeaders headers = new FlightCallHeaders();
+    if (connection.options().token() != null) {
+      headers.insert("authorization", "Bearer " + connection.options().token());
+    }
+    try {
+      stream = client.getStream(new Ticket(ticket.toByteArray()), new HeaderCallOption(headers));
+    } catch (RuntimeException error) {
+      close();
+      throw translated(error);
+    }
+  }
+
+  /** Whether there is one more batch: {@link #columns} has it until the next call. */
+  public boolean next() {
+    clearDecoded();
+    try {
+      return stream.next();
+    } catch (RuntimeException error) {
+      throw translated(error);
+    }
+  }
+
+  /** Rows of the batch. */
+  public int rows() {
+    return stream.getRoot().getRowCount();
+  }
+
+  /** Its columns, in the order of the ticket, with dictionaries looked up. */
+  public List<FieldVector> columns() {
+    List<FieldVector> columns = new ArrayList<>();
+    for (FieldVector column : stream.getRoot().getFieldVectors()) {
+      DictionaryEncoding encoding = column.getField().getDictionary();
+      if (encoding == null) {
+        columns.add(column);
+        continue;
+      }
+      Dictionary dictionary = stream.getDictionaryProvider().lookup(encoding.getId());
+      var values = (FieldVector) DictionaryEncoder.decode(column, dictionary);
+      decoded.add(values);
+      columns.add(values);
+    }
+    return columns;
+  }
+
+  @Override
+  public void close() {
+    clearDecoded();
+    try {
+      if (stream != null) {
+        stream.cancel("not read to its end", null);
+        stream.close();
+      }
+      client.close();
+    } catch (Exception error) {
+      throw new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
+    } finally {
+      memory.close();
+    }
+  }
+
+  private void clearDecoded() {
+    decoded.forEach(FieldVector::close);
+    decoded.clear();
+  }
+
+  private BridgeException translated(RuntimeException error) {
+    if (error instanceof FlightRuntimeException flight) {
+      // The server's own text has its code in front.
+      if (flight.getMessage() != null && flight.getMessage().contains("[")) {
+        return BridgeException.of(flight.getMessage(), Code.INTERNAL, error).during(doing);
+      }
+      for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+        if (cause instanceof StatusRuntimeException status) {
+          return connection.translated(status).during(doing);
+        }
+      }
+    }
+    return new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
+  }
+}

@@ -1,0 +1,109 @@
+package io.flightbridge.columns;
+
+import java.util.List;
+import java.util.function.IntUnaryOperator;
+import org.apache.arrow.vector.FieldVector;
+import org.apache.arrow.vector.IntervalMonthDayNanoVector;
+import org.apache.arrow.vector.ValueVector;
+import org.apache.arrow.vector.complex.MapVector;
+import org.apache.arrow.vector.complex.StructVector;
+import org.apache.spark.sql.types.ArrayType;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.MapType;
+import org.apache.spark.sql.types.StructType;
+import org.apache.spark.sql.vectorized.ColumnVector;
+import org.apache.spark.sql.vectorized.ColumnarArray;
+import org.apache.spark.sql.vectorized.ColumnarMap;
+import org.apache.spark.unsafe.types.CalendarInterval;
+
+/** Columns of values that have parts. */
+final class NestedColumns {
+  private NestedColumns() {}
+
+  static final class OfLists extends FeedColumn {
+    private final ColumnVector elements;
+    private final IntUnaryOperator begin;
+    private final IntUnaryOperator end;
+
+    OfLists(
+        ArrayType type,
+        ValueVector vector,
+        FieldVector elements,
+        IntUnaryOperator begin,
+        IntUnaryOperator end) {
+      super(type, vector);
+      this.elements = FeedColumns.of(type.elementType(), elements);
+      this.begin = begin;
+      this.end = end;
+    }
+
+    @Override
+    public ColumnarArray getArray(int row) {
+      int first = begin.applyAsInt(row);
+      return new ColumnarArray(elements, first, end.applyAsInt(row) - first);
+    }
+  }
+
+  static final class OfMaps extends FeedColumn {
+    private final MapVector vector;
+    private final ColumnVector keys;
+    private final ColumnVector values;
+
+    OfMaps(MapType type, MapVector vector) {
+      super(type, vector);
+      this.vector = vector;
+      List<FieldVector> entry = ((StructVector) vector.getDataVector()).getChildrenFromFields();
+      this.keys = FeedColumns.of(type.keyType(), entry.get(0));
+      this.values = FeedColumns.of(type.valueType(), entry.get(1));
+    }
+
+    @Override
+    public ColumnarMap getMap(int row) {
+      int first = vector.getElementStartIndex(row);
+      return new ColumnarMap(keys, values, first, vector.getElementEndIndex(row) - first);
+    }
+  }
+
+  /** Structs, and Variant, which Spark takes apart as value and metadata. */
+  static final class OfStructs extends FeedColumn {
+    private final ColumnVector[] parts;
+
+    OfStructs(DataType type, StructVector vector) {
+      super(type, vector);
+      List<FieldVector> children = vector.getChildrenFromFields();
+      this.parts = new ColumnVector[children.size()];
+      for (int i = 0; i < parts.length; i++) {
+        DataType part =
+            type instanceof StructType struct ? struct.apply(i).dataType() : DataTypes.BinaryType;
+        parts[i] = FeedColumns.of(part, children.get(i));
+      }
+    }
+
+    @Override
+    public ColumnVector getChild(int ordinal) {
+      return parts[ordinal];
+    }
+  }
+
+  static final class OfIntervals extends FeedColumn {
+    private final IntervalMonthDayNanoVector vector;
+
+    OfIntervals(DataType type, IntervalMonthDayNanoVector vector) {
+      super(type, vector);
+      this.vector = vector;
+    }
+
+    @Override
+    public CalendarInterval getInterval(int row) {
+      if (isNullAt(row)) {
+        return null;
+      }
+      var values = vector.getDataBuffer();
+      return new CalendarInterval(
+          IntervalMonthDayNanoVector.getMonths(values, row),
+          IntervalMonthDayNanoVector.getDays(values, row),
+          Math.floorDiv(IntervalMonthDayNanoVector.getNanoseconds(values, row), 1_000L));
+    }
+  }
+}
