@@ -48,9 +48,9 @@ def write(
     (:func:`flightbridge.spark.configure`), else by the Python writer, several times slower.
 
     Args:
-        df: Any DataFrame whose column types a feed can hold: all but spatial and user-defined types
-            other than MLlib's vectors; the Python writer takes no intervals of months, no
-            CalendarInterval, no Variant and no void, either.
+        df: Any DataFrame whose column types a feed can hold: all but CalendarInterval, spatial and
+            user-defined types other than MLlib's vectors; the Python writer takes no intervals of
+            months, no Variant and no void, either.
         uri: The bridge as ``grpc://HOST:PORT``, or a running :class:`flightbridge.Server`. This
             process, the driver and the executors must all reach it.
         feed: The feed's name.

@@ -30,7 +30,7 @@ TYPES = {
     "real": "cast(1.5 as float)",
     "double": "2.5D",
     "text": "'ä€'",
-    "bytes": "x'00ff'",
+    "bytes": "x'007f'",
     "day": "date'2024-02-29'",
     "local": "timestamp_ntz'2024-02-29 12:00:00.000001'",
     "at": "timestamp'2024-02-29 12:00:00.000001'",

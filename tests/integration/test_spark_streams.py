@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from flightbridge.descriptions import FeedState
 from flightbridge.errors import FlightBridgeError
 from tests.integration.kafka import broker
 
@@ -59,16 +60,16 @@ def test_each_micro_batch_is_a_generation(spark, bridge, client, tmp_path):
     query = run_to_end(stream_to(df, bridge, tmp_path / "check"))
     assert ids(client) == list(range(600))
     info = client.feed("f")
-    assert info.state == "open"
+    assert info.state is FeedState.OPEN
     assert [generation.rows for generation in info.generations[1:]] == [200, 200, 200]
-    assert info.writers == {query.id: 2}
+    assert dict(info.writers) == {query.id: 2}
     # The same query goes on where it was; its id stays with its checkpoint.
     files(tmp_path / "in", [6])
     assert run_to_end(stream_to(df, bridge, tmp_path / "check")).id == query.id
     assert ids(client) == list(range(700))
     assert len(client.feed("f").generations) == 1 + 4
     sealed = client.end_feed("f")
-    assert (sealed.state, sealed.rows) == ("committed", 700)
+    assert (sealed.state, sealed.rows) == (FeedState.COMMITTED, 700)
 
 
 def test_a_replayed_micro_batch_is_dropped(spark, bridge, client, tmp_path):
@@ -101,7 +102,7 @@ def test_two_queries_write_one_feed(classic_session, bridge, client, tmp_path):
     ]
     assert all(query.awaitTermination(DEADLINE_S) for query in queries)
     assert ids(client) == list(range(600))
-    assert set(client.feed("f").writers) == {query.id for query in queries}
+    assert set(dict(client.feed("f").writers)) == {query.id for query in queries}
 
 
 def test_micro_batches_without_rows_make_no_generation(spark, bridge, client, tmp_path):

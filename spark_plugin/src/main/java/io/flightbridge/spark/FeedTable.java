@@ -15,6 +15,7 @@ import org.apache.spark.sql.connector.write.LogicalWriteInfo;
 import org.apache.spark.sql.connector.write.SupportsTruncate;
 import org.apache.spark.sql.connector.write.Write;
 import org.apache.spark.sql.connector.write.WriteBuilder;
+import org.apache.spark.sql.internal.connector.SupportsStreamingUpdateAsAppend;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
@@ -80,7 +81,8 @@ final class FeedTable implements SupportsRead, SupportsWrite {
     return all;
   }
 
-  private static final class Builder implements WriteBuilder, SupportsTruncate {
+  private static final class Builder
+      implements WriteBuilder, SupportsTruncate, SupportsStreamingUpdateAsAppend {
     private final LogicalWriteInfo info;
     private final Map<String, String> options;
     private WriteMode mode = WriteMode.WRITE_MODE_APPEND;
