@@ -178,8 +178,11 @@ def read(
     vectors: Mapping[str, int] | None = None,
     sparse: Iterable[str] = (),
     codes: Iterable[str] = (),
+    follow: bool = False,
+    follow_timeout_s: float | None = None,
+    generation: int | None = None,
 ) -> BatchReader:
-    """Opens a committed feed for reading.
+    """Opens a feed for reading: one that is committed, or what there is of one that grows.
 
     Args:
         uri: The server, ``grpc://HOST:PORT`` or ``grpc+tls://HOST:PORT``.
@@ -237,6 +240,13 @@ def read(
         vectors: Column to size of its MLlib vectors, where the feed does not say.
         sparse: Columns of MLlib vectors that become :class:`Sparse`.
         codes: Dictionary columns to be read as codes.
+        follow: Read a feed that grows (mode ``stream``, or ``visible="partition"``) generation by
+            generation, each shuffled and sharded by itself, and wait for the next one, until the
+            feed is ended. No batch crosses the end of a generation.
+        follow_timeout_s: For ``follow``: seconds that the next generation may take, by default an
+            hour. Then, and no sooner, a server that is away is an error, too.
+        generation: Without ``follow``: the last generation to read of a feed that grows. By
+            default those that are there now.
 
     Returns:
         An iterator of ``dict[str, value]``. With ``rows`` the batch's row count, a value is
@@ -291,6 +301,9 @@ def read(
         vectors=vectors,
         sparse=sparse,
         codes=codes,
+        follow=follow,
+        follow_timeout_s=follow_timeout_s,
+        generation=generation,
     )
     if any(option.dtype == "bfloat16" for option in spec.options):
         _bfloat16()  # here, and not at the first batch

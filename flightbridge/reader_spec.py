@@ -80,6 +80,9 @@ def make_spec(
     vectors: Mapping[str, int] | None = None,
     sparse: Iterable[str] = (),
     codes: Iterable[str] = (),
+    follow: bool = False,
+    follow_timeout_s: float | None = None,
+    generation: int | None = None,
 ) -> commands_pb2.ReaderSpec:
     """A checked ``ReaderSpec``.
 
@@ -126,6 +129,9 @@ def make_spec(
         vectors: Column to the size of its MLlib vectors.
         sparse: Columns of MLlib vectors to be read as sparse tensors.
         codes: Dictionary columns to be read as codes.
+        follow: Read a feed that grows generation by generation, until it is ended.
+        follow_timeout_s: Longest wait for the next generation, in seconds; ``None`` is an hour.
+        generation: The last one to read of a feed that grows; ``None``: all that are there.
 
     Raises:
         InvalidArgumentError: A setting has a wrong type or is out of range; the message names
@@ -162,6 +168,7 @@ def make_spec(
     if uneven is not None:
         spec.uneven = _choice("uneven", uneven, UNEVEN)
     _set_leases(spec, shard, group, split_rows, lease_timeout_s)
+    _set_growth(spec, follow, follow_timeout_s, generation)
     # 0 leaves the choice to the core.
     if prefetch is not None:
         spec.prefetch_bytes = min(parse_bytes(prefetch, "prefetch"), 2**62)
@@ -241,6 +248,39 @@ def _set_leases(
             raise InvalidArgumentError(
                 f"lease_timeout_s={lease_timeout_s!r} is out of range: give at least 0.1 seconds"
             )
+
+
+def _set_growth(
+    spec: commands_pb2.ReaderSpec,
+    follow: bool,
+    follow_timeout_s: float | None,
+    generation: int | None,
+) -> None:
+    spec.follow = _flag("follow", follow)
+    if generation is not None:
+        spec.generation = _integer("generation", generation, 1, 2**62)
+    if not follow:
+        if follow_timeout_s is not None:
+            raise InvalidArgumentError(
+                f"follow_timeout_s={follow_timeout_s!r} is for follow=True: leave it out"
+            )
+        return
+    if follow_timeout_s is not None:
+        spec.follow_timeout_s = _seconds("follow_timeout_s", follow_timeout_s)
+    if generation is not None:
+        raise InvalidArgumentError(
+            f"generation={generation!r} with follow=True, which has no last one: give one of them"
+        )
+    if spec.epochs != 1:
+        raise InvalidArgumentError(
+            f"epochs={spec.epochs} with follow=True: a feed that grows is followed once; leave "
+            "epochs out, or read the generations that are there without follow"
+        )
+    if spec.policy == commands_pb2.SHARD_POLICY_DYNAMIC:
+        raise InvalidArgumentError(
+            "policy='dynamic' with follow=True: leases are of feeds that are committed; use "
+            "policy='static'"
+        )
 
 
 def _choice(name: str, value: str, choices: dict[str, int]) -> int:

@@ -96,6 +96,11 @@ def reshard(positions: Iterable[bytes], num_shards: int) -> list[bytes]:
             f"num_shards={num_shards} is out of range: give an int from 1 to {_MOST_SHARDS}"
         )
     old = [parse_position(position) for position in positions]
+    if any(position.follow for position in old):
+        raise InvalidArgumentError(
+            "positions of readers with follow=True cannot be resharded: restore each shard from "
+            "its own, with as many shards"
+        )
     _check(old)
     until = max(_touched_until(position) for position in old)
     left = {

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flightbridge import selection
-from flightbridge.errors import InvalidArgumentError, VersionMismatchError
+from flightbridge.descriptions import FeedState
+from flightbridge.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    VersionMismatchError,
+)
 from flightbridge.reader_spec import POLICIES, make_spec
 from flightbridge.tf import _elements
 
@@ -64,6 +70,9 @@ def dataset(
     sparse: Iterable[str] = (),
     codes: Iterable[str] = (),
     position: bytes | None = None,
+    follow: bool = False,
+    follow_timeout_s: float | None = None,
+    generation: int | None = None,
 ) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` of batches of a committed feed.
 
@@ -145,6 +154,13 @@ def dataset(
         position: Where the first iterator begins: from ``BatchReader.position()``,
             :func:`flightbridge.tf.saved_positions` or :func:`flightbridge.reshard`. Iterators after
             it go on as they would have after the one that was saved.
+        follow: Read a feed that grows (mode ``stream``, or ``visible="partition"``) generation by
+            generation, each shuffled and sharded by itself, and wait for the next one, until the
+            feed is ended. No batch crosses the end of a generation.
+        follow_timeout_s: For ``follow``: seconds that the next generation may take, by default an
+            hour. Then, and no sooner, a server that is away is an error, too.
+        generation: Without ``follow``: the last generation to read of a feed that grows. By
+            default those that are there when the dataset is made.
 
     Returns:
         A dataset whose ``element_spec`` has ``batch_size`` as the first dimension where every
@@ -218,6 +234,9 @@ def dataset(
         vectors=vectors,
         sparse=sparse,
         codes=codes,
+        follow=follow,
+        follow_timeout_s=follow_timeout_s,
+        generation=generation,
     )
     import flightbridge
 
@@ -233,13 +252,15 @@ def dataset(
     ) as client:
         info = client.feed(feed)
         schema = client.schema(feed)
-    spec.fingerprint = info.fingerprint
+    info = _as_read(spec, info)
     structure = selection.structure(list(schema.names), columns, label, weight)
     spec.columns.extend(_flat_names(structure))
     read = _elements.columns_of(schema, spec)
     stats = _shard_stats(spec, info)
     batch, cardinality = _batches(spec, stats)
-    goes_on = reshuffle_each_iteration and (spec.shuffle_window or spec.policy == DYNAMIC)
+    goes_on = (
+        reshuffle_each_iteration and not follow and (spec.shuffle_window or spec.policy == DYNAMIC)
+    )
     epochs_per_pass = spec.epochs if goes_on and spec.epochs > 0 else 0
     first_pass = 0
     if position is not None:
@@ -285,6 +306,27 @@ def dataset(
     )
     made.shard_stats = stats
     return made
+
+
+def _as_read(spec: commands_pb2.ReaderSpec, info: FeedInfo) -> FeedInfo:
+    """The part of the feed that every iterator reads, which ``spec`` then names."""
+    if spec.follow:  # what is there now says nothing
+        return dataclasses.replace(info, rows=0, partitions=())
+    if not spec.generation and not (info.state == FeedState.OPEN and info.generations):
+        spec.fingerprint = info.fingerprint
+        return info
+    spec.generation = spec.generation or info.generations[-1].generation
+    last = next((g for g in info.generations if g.generation == spec.generation), None)
+    if last is None:
+        raise FailedPreconditionError(
+            f"feed {info.feed!r} has no generation {spec.generation}: its last one is "
+            f"{info.generations[-1].generation}; wait for it, or read fewer"
+            if info.generations
+            else f"feed {info.feed!r} does not grow: leave generation out"
+        )
+    spec.fingerprint = last.fingerprint
+    partitions = tuple(p for p in info.partitions if p.generation <= last.generation)
+    return dataclasses.replace(info, rows=sum(p.rows for p in partitions), partitions=partitions)
 
 
 def _first_pass(spec: commands_pb2.ReaderSpec, position: bytes, epochs_per_pass: int) -> int:
@@ -340,7 +382,7 @@ def _shard_stats(spec: commands_pb2.ReaderSpec, info: FeedInfo) -> dict[str, int
 
 def _batches(spec: commands_pb2.ReaderSpec, stats: dict[str, int]) -> tuple[int | None, int]:
     """Rows of every batch (None: they vary), and batches of a pass (INFINITE: without end)."""
-    if spec.policy == DYNAMIC:
+    if spec.policy == DYNAMIC or spec.follow:
         return (spec.batch_size if spec.drop_remainder else None), UNKNOWN
     rows = stats["own_rows"] + stats["padded_rows"] - stats["dropped_rows"]
     whole, rest = divmod(rows, spec.batch_size)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 
 import flightbridge
+from flightbridge import batches
 from flightbridge.descriptions import FeedState
 from flightbridge.errors import FlightBridgeError
 
-from .server_node import Node
+from .server_node import Node, until_it_answers
 
 SCHEMA = pa.schema([("x", pa.int64())])
 
@@ -77,3 +79,23 @@ def test_a_commit_that_crashes_the_server_is_whole_or_not_there(node, failpoint,
         add(client, 1, run=1)
         assert client.read_table("f")["x"].to_pylist() == list(range(20))
         assert client.feed("f").writers == (("query", 1),)
+
+
+def test_a_follower_outlasts_a_server_that_is_killed_while_it_waits(node):
+    with flightbridge.connect(node.uri) as client:
+        add(client, 0, run=0)
+    reader = batches.read(node.uri, "f", batch_size=10, follow=True, follow_timeout_s=120)
+    got: list[int] = []
+    following = threading.Thread(target=lambda: got.extend(x for b in reader for x in b["x"]))
+    with reader:
+        following.start()
+        for epoch in range(1, 4):
+            node.restart()
+            with flightbridge.connect(node.uri) as client:
+                until_it_answers(lambda c=client, e=epoch: add(c, e, run=0))
+        node.restart()
+        with flightbridge.connect(node.uri) as client:
+            client.end_feed("f")
+        following.join(120)
+        assert not following.is_alive()
+    assert got == list(range(40))

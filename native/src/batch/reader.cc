@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "batch/follower.h"
+#include "batch/generation_view.h"
 #include "common/format.h"
 #include "feed/row_gather.h"
 #include "flightbridge/error.h"
@@ -100,6 +102,9 @@ arrow::Status CheckSpec(const proto::ReaderSpec& spec) {
   if (spec.slabs < 0 || spec.slabs > kMaxSlabs) {
     return OutOfRange("slabs", spec.slabs, "give 1 to 1024");
   }
+  if (spec.generation < 0) {
+    return OutOfRange("generation", spec.generation, "give 1 or more, or 0 for all that are there");
+  }
   return CheckLeaseSpec(spec);
 }
 
@@ -172,6 +177,11 @@ arrow::Result<std::unique_ptr<Reader>> Reader::Open(const proto::ReaderSpec& spe
   if (connect_leases == nullptr) connect_leases = connect;
   std::unique_ptr<Reader> reader(
       new Reader(spec, std::move(connect), local, std::move(connect_leases)));
+  if (spec.follow) {
+    ARROW_ASSIGN_OR_RAISE(reader->follower_, Follower::Open(spec, reader->connect_, local));
+    reader->layouts_ = reader->follower_->layouts();
+    return reader;
+  }
   ARROW_RETURN_NOT_OK(reader->Describe());
   return reader;
 }
@@ -195,6 +205,10 @@ Reader::~Reader() { Cancel(); }
 arrow::Status Reader::Describe() {
   ARROW_ASSIGN_OR_RAISE(source_, connect_());
   ARROW_ASSIGN_OR_RAISE(feed_, source_->DescribeFeed());
+  if (spec_.generation > 0 ||
+      (feed_.state == proto::FeedState::kOpen && !feed_.generations.empty())) {
+    ARROW_RETURN_NOT_OK(PickGeneration());
+  }
   if (feed_.state != proto::FeedState::kCommitted) {
     return Error(Code::kFailedPrecondition, "feed '", spec_.feed,
                  "' is not committed yet: wait until its write job ends");
@@ -224,6 +238,7 @@ arrow::Status Reader::Describe() {
   context_ = {.feed = spec_.feed,
               .fingerprint = feed_.fingerprint,
               .schema_hash = feed_.schema_hash,
+              .generation = feed_.generations.empty() ? 0 : feed_.generations.back().generation,
               .order = order,
               .policy = shard.policy,
               .uneven = shard.uneven,
@@ -233,7 +248,23 @@ arrow::Status Reader::Describe() {
   return arrow::Status::OK();
 }
 
+// What there is of a feed that grows, or the part of it that was asked for.
+arrow::Status Reader::PickGeneration() {
+  const int64_t last =
+      spec_.generation > 0 ? spec_.generation : feed_.generations.back().generation;
+  if (leased()) {
+    return Error(Code::kFailedPrecondition, "policy dynamic of generations up to ", last,
+                 " of feed '", spec_.feed,
+                 "': leases are of whole feeds; end the feed, or use a static policy");
+  }
+  connect_ = ViewOf(connect_, spec_.feed, {.first = 0, .last = last});
+  ARROW_ASSIGN_OR_RAISE(source_, connect_());
+  ARROW_ASSIGN_OR_RAISE(feed_, source_->DescribeFeed());
+  return {};
+}
+
 arrow::Status Reader::Seek(const proto::Position& position) {
+  if (follower_ != nullptr) return follower_->Seek(position);
   ARROW_RETURN_NOT_OK(plan::VerifyPosition(position, context_));
   if (leased()) return SeekLeased(position);
   const std::lock_guard lock(mutex_);
@@ -258,6 +289,7 @@ arrow::Status Reader::Seek(const proto::Position& position) {
 }
 
 proto::Position Reader::position() const {
+  if (follower_ != nullptr) return follower_->position();
   const std::lock_guard lock(mutex_);
   proto::Position position = plan::MakePosition(context_, epoch_, cursor_);
   if (leased()) DescribeProgress(&position);
@@ -280,6 +312,7 @@ int64_t Reader::RowsOfEpoch(int64_t epoch) const {
 }
 
 arrow::Result<int64_t> Reader::Skip(int64_t batches) {
+  if (follower_ != nullptr) return follower_->Skip(batches);
   if (batches < 0) return OutOfRange("batches", batches, "give 0 or more");
   if (!leased()) {
     const std::lock_guard lock(mutex_);
@@ -327,6 +360,7 @@ int64_t Reader::SkipUnread(int64_t batches) {
 }
 
 ReaderStats Reader::stats() const {
+  if (follower_ != nullptr) return follower_->stats();
   if (leased()) {
     const std::lock_guard lock(mutex_);
     ReaderStats stats = lease_stats_;
@@ -340,6 +374,7 @@ ReaderStats Reader::stats() const {
 }
 
 arrow::Status Reader::Confirm(const proto::Position& position) {
+  if (follower_ != nullptr) return follower_->Confirm(position);
   ARROW_RETURN_NOT_OK(plan::VerifyPosition(position, context_));
   if (!feed_.retention) return arrow::Status::OK();
   ARROW_ASSIGN_OR_RAISE(const auto source, connect_());
@@ -352,6 +387,7 @@ arrow::Status Reader::Confirm(const proto::Position& position) {
 }
 
 void Reader::Cancel() {
+  if (follower_ != nullptr) return follower_->Cancel();
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
   if (pipeline_ != nullptr) pipeline_->Cancel();
@@ -363,6 +399,7 @@ std::shared_ptr<Pipeline> Reader::pipeline() const {
 }
 
 arrow::Result<BatchPtr> Reader::Next() {
+  if (follower_ != nullptr) return follower_->Next();
   Start();
   if (pipeline_ == nullptr) return Cancelled();
   if (leased()) return NextLeased();
@@ -381,6 +418,7 @@ arrow::Result<BatchPtr> Reader::Next() {
 }
 
 bool Reader::WaitFor(std::chrono::milliseconds timeout) {
+  if (follower_ != nullptr) return follower_->WaitFor(timeout);
   Start();
   if (pipeline_ == nullptr) return true;
   if (leased()) return PrepareLeased(Clock::now() + timeout);

@@ -28,6 +28,8 @@
 
 namespace flightbridge::batch {
 
+class Follower;
+
 // What a reader reads of the feed. Rows are those of an epoch.
 struct ReaderStats {
   int64_t feed_rows = 0;
@@ -77,6 +79,7 @@ class FB_EXPORT Reader {
 
   bool leased() const { return spec_.policy == proto::ShardPolicy::kDynamic; }
   arrow::Status Describe();
+  arrow::Status PickGeneration();
   arrow::Status DescribeSplits();
   void Start();
   std::shared_ptr<Pipeline> MakePipeline(JoinKind kind);
@@ -97,12 +100,13 @@ class FB_EXPORT Reader {
   std::shared_ptr<Pipeline> pipeline() const;
 
   const proto::ReaderSpec spec_;
-  const ConnectFn connect_;
+  ConnectFn connect_;  // of one generation, once Describe() has found that to be read
   const ConnectFn connect_leases_;
   const int64_t connections_;
   const int64_t prefetch_bytes_;
   const size_t slabs_;
-  std::unique_ptr<Source> source_;  // of Open(), until the fetcher takes it
+  std::unique_ptr<Follower> follower_;  // ReaderSpec.follow: does everything in place of this
+  std::unique_ptr<Source> source_;      // of Open(), until the fetcher takes it
   proto::FeedInfo feed_;
   std::vector<ColumnLayout> layouts_;
   std::shared_ptr<const plan::FeedRows> rows_;

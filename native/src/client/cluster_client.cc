@@ -35,6 +35,8 @@ std::optional<std::string> FeedOf(const std::string& action, const std::string& 
   if (action == "RenewLease") return feed(proto::Parse<proto::RenewLease>(body));
   if (action == "ReleaseSplits") return feed(proto::Parse<proto::ReleaseSplits>(body));
   if (action == "CommitWrite") return feed(proto::Parse<proto::CommitWrite>(body));
+  if (action == "DescribeFeed") return feed(proto::Parse<proto::DescribeFeed>(body));
+  if (action == "WaitFeed") return feed(proto::Parse<proto::WaitFeed>(body));
   if (action == "EndFeed") return feed(proto::Parse<proto::EndFeed>(body));
   if (action == "ConfirmPosition") {
     const auto parsed = proto::Parse<proto::ConfirmPosition>(body);

@@ -24,6 +24,14 @@ std::string Both(const proto::Retention& retention) {
 
 }  // namespace
 
+// Of the order that places are of, by their key in Snapshot::confirmed.
+static int64_t OrderRows(const Snapshot& snapshot, int64_t key) {
+  if (key == kPlaces) return snapshot.rows;
+  const auto at =
+      std::ranges::find(snapshot.generations, kPlaces - key, &proto::GenerationInfo::generation);
+  return at == snapshot.generations.end() ? 0 : at->rows;
+}
+
 bool KeepsForEver(const proto::Retention& retention) {
   return retention.epochs == 0 && retention.ttl_ms == 0;
 }
@@ -83,9 +91,9 @@ std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
                                             const std::vector<proto::RowRange>& rows) {
   std::map<int64_t, RowSet> asked;
   for (const proto::RowRange& range : rows) {
-    if (range.partition == kPlaces) {
-      asked[kPlaces].Add(std::max<int64_t>(range.row_begin, 0),
-                         std::min(range.row_end, snapshot.rows));
+    if (range.partition <= kPlaces) {
+      asked[range.partition].Add(std::max<int64_t>(range.row_begin, 0),
+                                 std::min(range.row_end, OrderRows(snapshot, range.partition)));
       continue;
     }
     const auto at = std::ranges::lower_bound(snapshot.partitions, range.partition, {},
@@ -115,11 +123,18 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
   auto confirmed = std::make_shared<std::map<int64_t, RowSet>>();
   if (snapshot.confirmed != nullptr) *confirmed = *snapshot.confirmed;
   for (const auto& range : rows) (*confirmed)[range.partition].Add(range.row_begin, range.row_end);
-  if (const auto at = confirmed->find(kPlaces);
-      at != confirmed->end() && at->second.rows() == snapshot.rows) {
-    confirmed->erase(at);
+  for (auto at = confirmed->begin(); at != confirmed->end() && at->first <= kPlaces;) {
+    const int64_t order = at->first;
+    if (at->second.rows() < OrderRows(snapshot, order)) {
+      ++at;
+      continue;
+    }
+    at = confirmed->erase(at);
     for (const auto& partition : snapshot.partitions) {
-      if (partition->rows > 0) (*confirmed)[partition->partition].Add(0, partition->rows);
+      if (partition->rows == 0) continue;
+      if (order == kPlaces || PlacesOf(partition->generation) == order) {
+        (*confirmed)[partition->partition].Add(0, partition->rows);
+      }
     }
   }
   for (auto& partition : changed->partitions) {
@@ -155,7 +170,7 @@ proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot) {
   if (snapshot.confirmed == nullptr) return result;
   int64_t places = 0;
   for (const auto& [partition, set] : *snapshot.confirmed) {
-    (partition == kPlaces ? places : result.confirmed_rows) += set.rows();
+    (partition <= kPlaces ? places : result.confirmed_rows) += set.rows();
   }
   // Which rows they are is not known, but not less than the larger of the two.
   result.confirmed_rows = std::max(result.confirmed_rows, places);

@@ -12,6 +12,9 @@
 
 namespace flightbridge::feed {
 
+// In place of kPlaces: of the order of one generation.
+inline constexpr int64_t PlacesOf(int64_t generation) { return kPlaces - generation; }
+
 // INVALID_ARGUMENT for values out of range, or for a feed that spans several servers.
 arrow::Status CheckRetention(const proto::BeginWrite& request);
 // FAILED_PRECONDITION where an append, or a generation more, asks for another retention than the

@@ -29,6 +29,7 @@ proto::Position MakePosition(const PositionContext& context, int64_t epoch, int6
   position.feed = context.feed;
   position.fingerprint = context.fingerprint;
   position.schema_hash = context.schema_hash;
+  position.generation = context.generation;
   position.shard = context.order.shard;
   position.num_shards = context.order.num_shards;
   position.shuffle_window = context.order.window;
@@ -53,6 +54,14 @@ arrow::Status VerifyPosition(const proto::Position& position, const PositionCont
   if (position.schema_hash != context.schema_hash) {
     return Differs("schema_hash", Hex(position.schema_hash), Hex(context.schema_hash),
                    "the feed was written again with another schema; start from the beginning");
+  }
+  if (position.follow) {
+    return Differs("follow", 1, 0, "restore it in a reader with follow");
+  }
+  if (position.fingerprint != context.fingerprint && position.generation != context.generation &&
+      position.generation > 0) {
+    return Differs("generation", position.generation, context.generation,
+                   "read the generations that the position was saved with");
   }
   if (position.fingerprint != context.fingerprint) {
     return Differs("fingerprint", Hex(position.fingerprint), Hex(context.fingerprint),

@@ -22,6 +22,7 @@ struct PositionContext {
   std::string feed;
   uint64_t fingerprint = 0;
   uint64_t schema_hash = 0;
+  int64_t generation = 0;  // the last one that is read, of a feed that grows
   OrderSpec order;
   ShardPolicy policy = ShardPolicy::kStatic;
   UnevenShards uneven = UnevenShards::kJoin;

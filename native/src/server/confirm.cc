@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "feed/retention.h"
 #include "feed/span.h"
 #include "flightbridge/error.h"
 #include "plan/order.h"
@@ -159,20 +161,35 @@ arrow::Status SplitsDone(const proto::Position& position, const Rows& rows,
 
 }  // namespace
 
-arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position& position,
-                                                          const feed::Snapshot& snapshot) {
-  if (position.fingerprint != snapshot.fingerprint) {
-    return Error(Code::kPositionMismatch, "the position is of other rows than feed '",
-                 snapshot.name,
-                 "' has: the feed was written again, and there is nothing of it to "
-                 "confirm");
+namespace {
+
+arrow::Status OtherRows(const feed::Snapshot& snapshot) {
+  return Error(Code::kPositionMismatch, "the position is of other rows than feed '", snapshot.name,
+               "' has: the feed was written again, and there is nothing of it to confirm");
+}
+
+const proto::GenerationInfo* FindGeneration(const feed::Snapshot& snapshot, int64_t generation) {
+  const auto at =
+      std::ranges::find(snapshot.generations, generation, &proto::GenerationInfo::generation);
+  return at == snapshot.generations.end() ? nullptr : &*at;
+}
+
+// Of generations (first, last].
+Rows RowsOfGenerations(const feed::Snapshot& snapshot, int64_t first, int64_t last) {
+  std::vector<plan::PartitionRows> partitions;
+  for (const auto& p : snapshot.partitions) {
+    if (p->generation > first && p->generation <= last) {
+      partitions.push_back({p->partition, p->rows});
+    }
   }
-  const int64_t last = snapshot.retention.epochs - 1;
-  if (last < 0 || position.epoch < last) return std::vector<proto::RowRange>{};
-  const Rows rows = RowsOf(snapshot);
+  return std::make_shared<const plan::FeedRows>(std::move(partitions));
+}
+
+// What is done of `rows` by a reader at `position`; `places` are confirmed under this key.
+arrow::Status AddConfirmed(const proto::Position& position, const Rows& rows, bool beyond,
+                           int64_t places_key, std::vector<proto::RowRange>* confirmed) {
   std::vector<Interval> done;
   std::vector<Interval> places;
-  const bool beyond = position.epoch > last;
   if (position.policy != plan::ShardPolicy::kDynamic) {
     ARROW_RETURN_NOT_OK(ShardDone(position, rows, beyond, &done, &places));
   } else if (!beyond) {
@@ -180,12 +197,62 @@ arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position&
   }
   std::vector<plan::Range> ranges;
   for (const Interval& interval : done) rows->AppendRanges(interval, &ranges);
-  std::vector<proto::RowRange> confirmed;
-  confirmed.reserve(ranges.size() + places.size());
   for (const auto& range : ranges) {
-    confirmed.push_back({range.partition, range.row_begin, range.row_end});
+    confirmed->push_back({range.partition, range.row_begin, range.row_end});
   }
-  for (const Interval& some : places) confirmed.push_back({feed::kPlaces, some.begin, some.end});
+  for (const Interval& some : places) confirmed->push_back({places_key, some.begin, some.end});
+  return {};
+}
+
+// A follower has done with its shard of every generation before that of its position.
+arrow::Result<std::vector<proto::RowRange>> FollowedRows(const proto::Position& position,
+                                                         const feed::Snapshot& snapshot) {
+  const proto::GenerationInfo* at = FindGeneration(snapshot, position.generation);
+  if (at == nullptr || at->fingerprint != position.fingerprint) return OtherRows(snapshot);
+  if (position.policy == plan::ShardPolicy::kDynamic || position.epoch != 0) {
+    return Damaged(position, "epoch", position.epoch);
+  }
+  std::vector<proto::RowRange> confirmed;
+  if (snapshot.retention.epochs != 1) return confirmed;  // it reads each of them once
+  std::set<int64_t> kept;
+  for (const auto& p : snapshot.partitions) {
+    if (!p->released && p->generation <= position.generation) kept.insert(p->generation);
+  }
+  for (const int64_t generation : kept) {
+    proto::Position one = position;
+    one.epoch = generation;  // which its order depends on
+    const bool beyond = generation < position.generation;
+    if (beyond) one.plan_until = 0;
+    ARROW_RETURN_NOT_OK(AddConfirmed(one, RowsOfGenerations(snapshot, generation - 1, generation),
+                                     beyond, feed::PlacesOf(generation), &confirmed));
+  }
+  return confirmed;
+}
+
+}  // namespace
+
+arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position& position,
+                                                          const feed::Snapshot& snapshot) {
+  if (position.follow) return FollowedRows(position, snapshot);
+  Rows rows;
+  // Places of an order are of one reader's generations only, and say nothing once there are more.
+  bool whole = !snapshot.streaming || !snapshot.open;
+  if (position.fingerprint == snapshot.fingerprint) {
+    rows = RowsOf(snapshot);
+  } else {
+    const proto::GenerationInfo* last = FindGeneration(snapshot, position.generation);
+    if (last == nullptr || position.generation == 0 || last->fingerprint != position.fingerprint) {
+      return OtherRows(snapshot);
+    }
+    rows = RowsOfGenerations(snapshot, 0, position.generation);
+    whole = false;
+  }
+  const int64_t last = snapshot.retention.epochs - 1;
+  std::vector<proto::RowRange> confirmed;
+  if (last < 0 || position.epoch < last) return confirmed;
+  ARROW_RETURN_NOT_OK(
+      AddConfirmed(position, rows, position.epoch > last, feed::kPlaces, &confirmed));
+  if (!whole) std::erase_if(confirmed, [](const auto& r) { return r.partition == feed::kPlaces; });
   return confirmed;
 }
 
