@@ -48,14 +48,26 @@ final class FeedTable implements SupportsRead, SupportsWrite {
   public Set<TableCapability> capabilities() {
     Set<TableCapability> all =
         EnumSet.of(
-            TableCapability.ACCEPT_ANY_SCHEMA,
-            TableCapability.BATCH_READ,
-            TableCapability.TRUNCATE,
-            TableCapability.STREAMING_WRITE);
+            TableCapability.BATCH_READ, TableCapability.TRUNCATE, TableCapability.STREAMING_WRITE);
+    if (isOfCatalog()) {
+      // Spark fits what is inserted to the table's columns, by name or by position.
+      all.add(TableCapability.BATCH_WRITE);
+      return all;
+    }
+    all.add(TableCapability.ACCEPT_ANY_SCHEMA);
     if (properties.containsKey(FlightBridgeSource.PLANNED)) {
       all.add(TableCapability.BATCH_WRITE);
     }
     return all;
+  }
+
+  /**
+   * Whether this is a table that was made by {@code CREATE TABLE}: the session's catalog gives the
+   * options twice, once as it keeps them. A DataFrame that is saved comes without, and must not
+   * find a table that takes batches: see {@link FlightBridgeSource#createRelation}.
+   */
+  private boolean isOfCatalog() {
+    return properties.containsKey("option.feed") || properties.containsKey("option.uri");
   }
 
   @Override
