@@ -132,6 +132,12 @@ CALLS = {
         "write",
         None,
     ),
+    "EndFeed": (
+        "DoAction",
+        action("EndFeed", pb.EndFeed(feed=FEED)),
+        "write",
+        "FAILED_PRECONDITION",  # not of mode stream
+    ),
     "DescribeFeed": ("DoAction", action("DescribeFeed", pb.DescribeFeed(feed=FEED)), "read", None),
     "WaitFeed": ("DoAction", action("WaitFeed", pb.WaitFeed(feed=FEED)), "read", None),
     "AcquireSplits": (
