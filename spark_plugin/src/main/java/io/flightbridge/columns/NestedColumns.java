@@ -1,5 +1,7 @@
 package io.flightbridge.columns;
 
+import io.flightbridge.columns.ScalarColumns.OfInts;
+import io.flightbridge.columns.ScalarColumns.OfLongs;
 import java.util.List;
 import java.util.function.IntUnaryOperator;
 import org.apache.arrow.vector.FieldVector;
@@ -15,7 +17,6 @@ import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.vectorized.ColumnVector;
 import org.apache.spark.sql.vectorized.ColumnarArray;
 import org.apache.spark.sql.vectorized.ColumnarMap;
-import org.apache.spark.unsafe.types.CalendarInterval;
 
 /** Columns of values that have parts. */
 final class NestedColumns {
@@ -86,24 +87,34 @@ final class NestedColumns {
     }
   }
 
+  /** Spark takes them apart as months, days and microseconds; 3.5 has that method final. */
   static final class OfIntervals extends FeedColumn {
-    private final IntervalMonthDayNanoVector vector;
+    private final ColumnVector[] parts;
 
     OfIntervals(DataType type, IntervalMonthDayNanoVector vector) {
       super(type, vector);
-      this.vector = vector;
+      var values = vector.getDataBuffer();
+      this.parts =
+          new ColumnVector[] {
+            new OfInts(
+                DataTypes.IntegerType,
+                vector,
+                row -> IntervalMonthDayNanoVector.getMonths(values, row)),
+            new OfInts(
+                DataTypes.IntegerType,
+                vector,
+                row -> IntervalMonthDayNanoVector.getDays(values, row)),
+            new OfLongs(
+                DataTypes.LongType,
+                vector,
+                row ->
+                    Math.floorDiv(IntervalMonthDayNanoVector.getNanoseconds(values, row), 1_000L))
+          };
     }
 
     @Override
-    public CalendarInterval getInterval(int row) {
-      if (isNullAt(row)) {
-        return null;
-      }
-      var values = vector.getDataBuffer();
-      return new CalendarInterval(
-          IntervalMonthDayNanoVector.getMonths(values, row),
-          IntervalMonthDayNanoVector.getDays(values, row),
-          Math.floorDiv(IntervalMonthDayNanoVector.getNanoseconds(values, row), 1_000L));
+    public ColumnVector getChild(int ordinal) {
+      return parts[ordinal];
     }
   }
 }
