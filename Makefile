@@ -95,6 +95,8 @@ test-java: | $(VENV)/.installed
 	@echo "== Java tests of the Spark connector"
 	@mkdir -p build
 	@$(MVN) test > build/test-java.log 2>&1 || { tail -n 60 build/test-java.log; exit 1; }
+	@$(MVN) -P spark-3.5 -DbuildDirectory=$(CURDIR)/build/spark-3.5 compile > build/test-java.log 2>&1 \
+	  || { tail -n 60 build/test-java.log; exit 1; }
 
 # native_tests BUILD_DIR SANITIZER
 define native_tests
