@@ -15,9 +15,9 @@ import pytest
 import flightbridge
 from flightbridge.errors import ServerUnavailableError
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
-DEADLINE_S = 120
+DEADLINE_S = 280  # a JVM takes minutes to start on a busy machine
 
 
 class Application:

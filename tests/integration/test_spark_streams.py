@@ -17,9 +17,9 @@ from flightbridge.descriptions import FeedState
 from flightbridge.errors import FlightBridgeError
 from tests.integration.kafka import broker
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
-DEADLINE_S = 90
+DEADLINE_S = 200
 
 
 def stream_to(df, bridge, checkpoint, feed="f", **options):
