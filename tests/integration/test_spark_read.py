@@ -120,6 +120,83 @@ def test_arrow_types_that_spark_has_not(spark, bridge, client):
     assert set(nothing) == {None}
 
 
+INNER = pa.struct({"p": pa.int64(), "q": pa.int64()})
+OUTER = pa.struct({"x": pa.int32(), "y": pa.string(), "z": INNER})
+OUTERS = [{"x": 1, "y": "a", "z": {"p": 10, "q": 20}}, None, {"x": 3, "y": None, "z": None}]
+
+
+@pytest.mark.parametrize(
+    ("select", "values"),
+    [
+        ("s.x", [1, None, 3]),
+        ("s.y", ["a", None, None]),
+        ("s.z.q", [20, None, None]),
+        ("l.y", [["a", None, None], None, []]),
+        ("m['k'].z.q", [20, None, None]),
+        ("s.z.q + s.x", [21, None, None]),
+        ("if(s.x = 3, id, null)", [None, None, 3]),
+    ],
+)
+def test_parts_of_nested_columns(spark, bridge, client, select, values):
+    columns = {
+        "id": [1, 2, 3],
+        "s": pa.array(OUTERS, OUTER),
+        "l": pa.array([OUTERS, None, []], pa.list_(OUTER)),
+        "m": pa.array([[("k", OUTERS[0])], None, []], pa.map_(pa.string(), OUTER)),
+    }
+    client.write("f", pa.table(columns))
+    df = load(spark, bridge.uri, "f").selectExpr("id", f"{select} as value")
+    assert [row.value for row in df.orderBy("id").collect()] == values
+
+
+def test_dictionaries_inside_columns(spark, bridge, client):
+    words = pa.array(["a", "b", None, "a"]).dictionary_encode()
+    # One that holds its null itself.
+    nulls = pa.DictionaryArray.from_arrays(pa.array([1, 0, 0, 1], pa.uint8()), ["b", None])
+    columns = {
+        "part": pa.StructArray.from_arrays([words, nulls], ["w", "n"]),
+        "list": pa.ListArray.from_arrays(pa.array([0, 2, 2, 3, 4], pa.int32()), words),
+    }
+    client.write("f", pa.table(columns))
+    assert load(spark, bridge.uri, "f").collect() == [
+        (("a", None), ["a", "b"]),
+        (("b", "b"), []),
+        ((None, "b"), [None]),
+        (("a", None), ["a"]),
+    ]
+
+
+def test_a_schema_that_the_feed_does_not_have_is_refused(classic_session, bridge, client):
+    columns = {
+        "day": [datetime.date(2024, 1, 2)],
+        "at": [datetime.datetime(2024, 1, 2)],
+        "price": pa.array([Decimal("1.239")]),
+        "part": [{"x": 1, "y": 2}],
+        "list": [[1]],
+    }
+    client.write("f", pa.table(columns))
+
+    def read(schema):
+        options = {"uri": bridge.uri, "feed": "f"}
+        reader = classic_session.read.schema(schema).format("flightbridge").options(**options)
+        return reader.load().collect()
+
+    for schema, text in (
+        ("day INT", r"'day' is read as INT, and the feed holds DATE"),
+        ("at BIGINT", r"'at' is read as BIGINT, and the feed holds TIMESTAMP_NTZ"),
+        ("price DECIMAL(10, 1)", r"'price' is read as DECIMAL\(10,1\).*DECIMAL\(4,3\)"),
+        ("part STRUCT<x: INT>", r"'part\.x' is read as INT, and the feed holds BIGINT"),
+        ("part STRUCT<x: BIGINT, z: BIGINT>", r"no field 'part\.z'; those beside it are: x, y"),
+        ("list ARRAY<STRING>", r"'list\[\]' is read as STRING, and the feed holds BIGINT"),
+        ("list BIGINT", r"'list' is read as BIGINT, and the feed holds ARRAY<BIGINT>"),
+    ):
+        with pytest.raises(Exception, match=rf"SCHEMA_MISMATCH.*{text}"):
+            read(schema)
+    # By name, not by place.
+    assert read("part STRUCT<y: BIGINT, x: BIGINT>") == [((2, 1),)]
+    assert read("list ARRAY<BIGINT>, day DATE") == [([1], datetime.date(2024, 1, 2))]
+
+
 def test_partitions_are_split_and_put_together(classic_session, bridge):
     df = classic_session.range(0, 30_000, 1, 3).selectExpr("id", "cast(id as string) as name")
     flightbridge.spark.write(df, bridge, "f", batch_bytes=65_536)

@@ -33,6 +33,11 @@ public final class BridgeException extends RuntimeException {
         otherwise, text == null || text.isEmpty() ? "unknown error" : text, cause);
   }
 
+  /** Whether that is a text of the protocol, and not one of the transport. */
+  public static boolean isCoded(String text) {
+    return text != null && CODED.matcher(text).matches();
+  }
+
   public Code code() {
     return code;
   }

@@ -170,7 +170,7 @@ final class FlightConnection implements AutoCloseable {
               + " s: raise the timeout, or look at the server",
           error);
     }
-    if (code == Code.UNAVAILABLE && (text == null || !text.contains("["))) {
+    if (code == Code.UNAVAILABLE && !BridgeException.isCoded(text)) {
       Throwable cause = status.getCause() == null ? error : status.getCause();
       return new BridgeException(
           code,
@@ -178,7 +178,8 @@ final class FlightConnection implements AutoCloseable {
               + endpoint.uri()
               + " ("
               + cause.getMessage()
-              + "): start one with 'flightbridge serve', or correct the uri",
+              + "): start one with 'flightbridge serve', or correct the uri"
+              + (endpoint.tls() ? " or the option tls_ca" : ""),
           error);
     }
     return BridgeException.of(text, code, error);

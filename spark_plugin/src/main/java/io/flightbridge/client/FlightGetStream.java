@@ -3,8 +3,7 @@ package io.flightbridge.client;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
 import io.flightbridge.protocol.GetTicket;
-import io.grpc.StatusRuntimeException;
-import java.util.ArrayList;
+import io.grpc.Status;
 import java.util.List;
 import org.apache.arrow.flight.CallHeaders;
 import org.apache.arrow.flight.FlightCallHeaders;
@@ -17,9 +16,7 @@ import org.apache.arrow.flight.Ticket;
 import org.apache.arrow.memory.BufferAllocator;
 import org.apache.arrow.memory.RootAllocator;
 import org.apache.arrow.vector.FieldVector;
-import org.apache.arrow.vector.dictionary.Dictionary;
-import org.apache.arrow.vector.dictionary.DictionaryEncoder;
-import org.apache.arrow.vector.types.pojo.DictionaryEncoding;
+import org.apache.arrow.vector.dictionary.DictionaryProvider;
 
 /**
  * Rows of a feed by Flight's DoGet, a record batch at a time. A server that is away, or frozen, is
@@ -33,7 +30,6 @@ public final class FlightGetStream implements AutoCloseable {
   private final BufferAllocator memory;
   private final FlightClient client;
   private FlightStream stream;
-  private final List<FieldVector> decoded = new ArrayList<>();
 
   FlightGetStream(FlightConnection connection, GetTicket ticket) {
     this.doing = "reading feed '" + ticket.getFeed() + "'";
@@ -54,7 +50,6 @@ public final class FlightGetStream implements AutoCloseable {
 
   /** Whether there is one more batch: {@link #columns} has it until the next call. */
   public boolean next() {
-    clearDecoded();
     try {
       return stream.next();
     } catch (RuntimeException error) {
@@ -67,26 +62,18 @@ public final class FlightGetStream implements AutoCloseable {
     return stream.getRoot().getRowCount();
   }
 
-  /** Its columns, in the order of the ticket, with dictionaries looked up. */
+  /** Its columns, in the order of the ticket. */
   public List<FieldVector> columns() {
-    List<FieldVector> columns = new ArrayList<>();
-    for (FieldVector column : stream.getRoot().getFieldVectors()) {
-      DictionaryEncoding encoding = column.getField().getDictionary();
-      if (encoding == null) {
-        columns.add(column);
-        continue;
-      }
-      Dictionary dictionary = stream.getDictionaryProvider().lookup(encoding.getId());
-      var values = (FieldVector) DictionaryEncoder.decode(column, dictionary);
-      decoded.add(values);
-      columns.add(values);
-    }
-    return columns;
+    return stream.getRoot().getFieldVectors();
+  }
+
+  /** The dictionaries of columns that have them, as of this batch. */
+  public DictionaryProvider dictionaries() {
+    return stream.getDictionaryProvider();
   }
 
   @Override
   public void close() {
-    clearDecoded();
     try {
       if (stream != null) {
         stream.cancel("not read to its end", null);
@@ -100,23 +87,28 @@ public final class FlightGetStream implements AutoCloseable {
     }
   }
 
-  private void clearDecoded() {
-    decoded.forEach(FieldVector::close);
-    decoded.clear();
-  }
-
   private BridgeException translated(RuntimeException error) {
     if (error instanceof FlightRuntimeException flight) {
       // The server's own text has its code in front.
-      if (flight.getMessage() != null && flight.getMessage().contains("[")) {
+      if (BridgeException.isCoded(flight.getMessage())) {
         return BridgeException.of(flight.getMessage(), Code.INTERNAL, error).during(doing);
       }
-      for (Throwable cause = error; cause != null; cause = cause.getCause()) {
-        if (cause instanceof StatusRuntimeException status) {
-          return connection.translated(status).during(doing);
-        }
-      }
+      var status =
+          grpcCode(flight)
+              .toStatus()
+              .withDescription(flight.getMessage())
+              .withCause(flight.getCause() == null ? flight : flight.getCause());
+      return connection.translated(status.asRuntimeException()).during(doing);
     }
     return new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
+  }
+
+  // Flight keeps what the transport says under names of its own.
+  private static Status.Code grpcCode(FlightRuntimeException error) {
+    return switch (error.status().code()) {
+      case TIMED_OUT -> Status.Code.DEADLINE_EXCEEDED;
+      case UNAUTHORIZED -> Status.Code.PERMISSION_DENIED;
+      default -> Status.Code.valueOf(error.status().code().name());
+    };
   }
 }

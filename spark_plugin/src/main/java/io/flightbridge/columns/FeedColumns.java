@@ -1,5 +1,6 @@
 package io.flightbridge.columns;
 
+import io.flightbridge.BridgeException;
 import io.flightbridge.columns.NestedColumns.OfIntervals;
 import io.flightbridge.columns.NestedColumns.OfLists;
 import io.flightbridge.columns.NestedColumns.OfMaps;
@@ -15,6 +16,7 @@ import io.flightbridge.columns.ScalarColumns.OfLargeBytes;
 import io.flightbridge.columns.ScalarColumns.OfLongs;
 import io.flightbridge.columns.ScalarColumns.OfNulls;
 import io.flightbridge.columns.ScalarColumns.OfUnsignedLongs;
+import java.util.List;
 import java.util.function.IntToLongFunction;
 import java.util.function.IntUnaryOperator;
 import org.apache.arrow.vector.BaseLargeVariableWidthVector;
@@ -51,22 +53,47 @@ import org.apache.arrow.vector.complex.LargeListVector;
 import org.apache.arrow.vector.complex.ListVector;
 import org.apache.arrow.vector.complex.MapVector;
 import org.apache.arrow.vector.complex.StructVector;
+import org.apache.arrow.vector.dictionary.DictionaryProvider;
 import org.apache.arrow.vector.types.TimeUnit;
 import org.apache.arrow.vector.types.pojo.ArrowType;
+import org.apache.arrow.vector.types.pojo.DictionaryEncoding;
 import org.apache.spark.sql.types.ArrayType;
 import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.MapType;
+import org.apache.spark.sql.types.StructField;
+import org.apache.spark.sql.types.StructType;
+import org.apache.spark.sql.types.UserDefinedType;
 import org.apache.spark.sql.vectorized.ColumnVector;
 
 /** Columns of record batches for Spark; of each type as {@link ReadTypes} says. */
 public final class FeedColumns {
   private static final long DAY_MS = 86_400_000L;
 
-  private FeedColumns() {}
+  private final DictionaryProvider dictionaries;
 
-  /** The column, which is good for as long as the vector is. */
-  public static ColumnVector of(DataType type, FieldVector vector) {
-    ColumnVector found = nested(type, vector);
+  /** For columns whose dictionaries, where they have some, are there. */
+  public FeedColumns(DictionaryProvider dictionaries) {
+    this.dictionaries = dictionaries;
+  }
+
+  /**
+   * The column, which is good for as long as the vector is.
+   *
+   * @param path its name, for errors
+   * @throws BridgeException the vector does not hold what Spark expects of it
+   */
+  public ColumnVector of(DataType type, FieldVector vector, String path) {
+    if (type instanceof UserDefinedType<?> user) {
+      return of(user.sqlType(), vector, path);
+    }
+    DictionaryEncoding encoding = vector.getField().getDictionary();
+    if (encoding != null) {
+      FieldVector values = dictionaries.lookup(encoding.getId()).getVector();
+      return new DictionaryColumn(type, vector, of(type, values, path));
+    }
+    ReadTypes.refuseUnlessHolds(type, vector.getField(), path);
+    ColumnVector found = nested(type, vector, path);
     if (found == null) {
       found = integers(type, vector);
     }
@@ -83,15 +110,21 @@ public final class FeedColumns {
     return found;
   }
 
-  private static ColumnVector nested(DataType type, FieldVector vector) {
+  private ColumnVector nested(DataType type, FieldVector vector, String path) {
     if (vector instanceof MapVector map) { // before lists, which it is one of
-      return new OfMaps((MapType) type, map);
+      MapType kind = (MapType) type;
+      List<FieldVector> entry = ((StructVector) map.getDataVector()).getChildrenFromFields();
+      return new OfMaps(
+          kind,
+          map,
+          of(kind.keyType(), entry.get(0), path + ".key"),
+          of(kind.valueType(), entry.get(1), path + ".value"));
     }
     if (vector instanceof ListVector list) {
       return new OfLists(
           (ArrayType) type,
           list,
-          list.getDataVector(),
+          elements(type, list.getDataVector(), path),
           list::getElementStartIndex,
           list::getElementEndIndex);
     }
@@ -99,22 +132,50 @@ public final class FeedColumns {
       return new OfLists(
           (ArrayType) type,
           list,
-          list.getDataVector(),
+          elements(type, list.getDataVector(), path),
           row -> Math.toIntExact(list.getElementStartIndex(row)),
           row -> Math.toIntExact(list.getElementEndIndex(row)));
     }
     if (vector instanceof FixedSizeListVector list) {
       int size = list.getListSize();
       return new OfLists(
-          (ArrayType) type, list, list.getDataVector(), row -> row * size, row -> (row + 1) * size);
+          (ArrayType) type,
+          list,
+          elements(type, list.getDataVector(), path),
+          row -> row * size,
+          row -> (row + 1) * size);
     }
     if (vector instanceof StructVector struct) {
-      return new OfStructs(type, struct);
+      return new OfStructs(type, struct, parts(type, struct, path));
     }
     if (vector instanceof IntervalMonthDayNanoVector interval) {
       return new OfIntervals(type, interval);
     }
     return null;
+  }
+
+  private ColumnVector elements(DataType type, FieldVector vector, String path) {
+    return of(((ArrayType) type).elementType(), vector, path + "[]");
+  }
+
+  /** By name: of a struct Spark asks for the fields that the query uses, and no others. */
+  private ColumnVector[] parts(DataType type, StructVector vector, String path) {
+    if (!(type instanceof StructType struct)) { // Variant, as value and metadata
+      return vector.getChildrenFromFields().stream()
+          .map(part -> of(DataTypes.BinaryType, part, path))
+          .toArray(ColumnVector[]::new);
+    }
+    ColumnVector[] parts = new ColumnVector[struct.length()];
+    for (int i = 0; i < parts.length; i++) {
+      StructField wanted = struct.apply(i);
+      String name = path + "." + wanted.name();
+      var part = (FieldVector) vector.getChild(wanted.name());
+      if (part == null) {
+        throw ReadTypes.missing(name, vector.getField());
+      }
+      parts[i] = of(wanted.dataType(), part, name);
+    }
+    return parts;
   }
 
   private static ColumnVector integers(DataType type, FieldVector vector) {

@@ -2,9 +2,7 @@ package io.flightbridge.columns;
 
 import io.flightbridge.columns.ScalarColumns.OfInts;
 import io.flightbridge.columns.ScalarColumns.OfLongs;
-import java.util.List;
 import java.util.function.IntUnaryOperator;
-import org.apache.arrow.vector.FieldVector;
 import org.apache.arrow.vector.IntervalMonthDayNanoVector;
 import org.apache.arrow.vector.ValueVector;
 import org.apache.arrow.vector.complex.MapVector;
@@ -13,7 +11,6 @@ import org.apache.spark.sql.types.ArrayType;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.MapType;
-import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.vectorized.ColumnVector;
 import org.apache.spark.sql.vectorized.ColumnarArray;
 import org.apache.spark.sql.vectorized.ColumnarMap;
@@ -30,11 +27,11 @@ final class NestedColumns {
     OfLists(
         ArrayType type,
         ValueVector vector,
-        FieldVector elements,
+        ColumnVector elements,
         IntUnaryOperator begin,
         IntUnaryOperator end) {
       super(type, vector);
-      this.elements = FeedColumns.of(type.elementType(), elements);
+      this.elements = elements;
       this.begin = begin;
       this.end = end;
     }
@@ -51,12 +48,11 @@ final class NestedColumns {
     private final ColumnVector keys;
     private final ColumnVector values;
 
-    OfMaps(MapType type, MapVector vector) {
+    OfMaps(MapType type, MapVector vector, ColumnVector keys, ColumnVector values) {
       super(type, vector);
       this.vector = vector;
-      List<FieldVector> entry = ((StructVector) vector.getDataVector()).getChildrenFromFields();
-      this.keys = FeedColumns.of(type.keyType(), entry.get(0));
-      this.values = FeedColumns.of(type.valueType(), entry.get(1));
+      this.keys = keys;
+      this.values = values;
     }
 
     @Override
@@ -70,15 +66,9 @@ final class NestedColumns {
   static final class OfStructs extends FeedColumn {
     private final ColumnVector[] parts;
 
-    OfStructs(DataType type, StructVector vector) {
+    OfStructs(DataType type, StructVector vector, ColumnVector[] parts) {
       super(type, vector);
-      List<FieldVector> children = vector.getChildrenFromFields();
-      this.parts = new ColumnVector[children.size()];
-      for (int i = 0; i < parts.length; i++) {
-        DataType part =
-            type instanceof StructType struct ? struct.apply(i).dataType() : DataTypes.BinaryType;
-        parts[i] = FeedColumns.of(part, children.get(i));
-      }
+      this.parts = parts;
     }
 
     @Override

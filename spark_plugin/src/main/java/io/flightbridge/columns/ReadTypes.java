@@ -3,17 +3,22 @@ package io.flightbridge.columns;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.arrow.vector.types.FloatingPointPrecision;
 import org.apache.arrow.vector.types.IntervalUnit;
 import org.apache.arrow.vector.types.pojo.ArrowType;
+import org.apache.arrow.vector.types.pojo.ArrowType.ArrowTypeID;
 import org.apache.arrow.vector.types.pojo.Field;
 import org.apache.arrow.vector.types.pojo.Schema;
+import org.apache.spark.sql.types.ArrayType;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.DayTimeIntervalType;
 import org.apache.spark.sql.types.DecimalType;
+import org.apache.spark.sql.types.MapType;
 import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.types.YearMonthIntervalType;
@@ -25,6 +30,8 @@ import org.apache.spark.sql.types.YearMonthIntervalType;
  */
 public final class ReadTypes {
   private static final int MOST_DIGITS = 38;
+  private static final Set<ArrowTypeID> LISTS =
+      EnumSet.of(ArrowTypeID.List, ArrowTypeID.LargeList, ArrowTypeID.FixedSizeList);
 
   private ReadTypes() {}
 
@@ -39,6 +46,53 @@ public final class ReadTypes {
       columns = columns.add(field.getName(), typeOf(field, field.getName()), true);
     }
     return columns;
+  }
+
+  /**
+   * A table or a DataFrame may be older than its feed, or have a schema of its own. Values of
+   * another type are refused: many, such as days as numbers, would be taken for what they are not.
+   * What a nested column holds is asked of its parts.
+   */
+  static void refuseUnlessHolds(DataType wanted, Field field, String path) {
+    ArrowTypeID found = field.getType().getTypeID();
+    boolean holds;
+    if (wanted instanceof StructType) {
+      holds = found == ArrowTypeID.Struct && !isVariant(field);
+    } else if (wanted instanceof ArrayType) {
+      holds = LISTS.contains(found);
+    } else if (wanted instanceof MapType) {
+      holds = found == ArrowTypeID.Map;
+    } else {
+      holds = isSame(wanted, typeOf(field, path));
+    }
+    if (!holds) {
+      throw mismatch(
+          "column '"
+              + path
+              + "' is read as "
+              + wanted.sql()
+              + ", and the feed holds "
+              + typeOf(field, path).sql());
+    }
+  }
+
+  static BridgeException missing(String path, Field struct) {
+    List<String> names = struct.getChildren().stream().map(Field::getName).toList();
+    return mismatch(
+        "the feed has no field '" + path + "'; those beside it are: " + String.join(", ", names));
+  }
+
+  private static BridgeException mismatch(String message) {
+    return new BridgeException(
+        Code.SCHEMA_MISMATCH,
+        message + ": load the feed again without schema(), or create the table again");
+  }
+
+  private static boolean isSame(DataType wanted, DataType found) {
+    // Which fields an interval has, and how long a text may be, does not change how it is held.
+    return wanted.equals(found)
+        || !(wanted instanceof DecimalType)
+            && SparkTypes.readKind(wanted).equals(SparkTypes.readKind(found));
   }
 
   private static DataType typeOf(Field field, String path) {

@@ -188,6 +188,12 @@ public final class SparkTypes {
     return type.getClass().getSimpleName();
   }
 
+  /** As {@link #kind}, with all texts alike: that is how they come back. */
+  static String readKind(DataType type) {
+    String kind = kind(type);
+    return kind.equals("CharType") || kind.equals("VarcharType") ? "StringType" : kind;
+  }
+
   static boolean isVector(UserDefinedType<?> type) {
     return type.getClass().getSimpleName().equals("VectorUDT")
         || type.userClass().getSimpleName().equals("Vector");

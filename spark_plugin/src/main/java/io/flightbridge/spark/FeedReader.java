@@ -11,6 +11,7 @@ import java.util.List;
 import org.apache.arrow.vector.FieldVector;
 import org.apache.spark.sql.connector.metric.CustomTaskMetric;
 import org.apache.spark.sql.connector.read.PartitionReader;
+import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.vectorized.ColumnVector;
 import org.apache.spark.sql.vectorized.ColumnarBatch;
@@ -50,9 +51,11 @@ final class FeedReader implements PartitionReader<ColumnarBatch> {
       return false;
     }
     List<FieldVector> vectors = stream.columns();
+    var feed = new FeedColumns(stream.dictionaries());
     ColumnVector[] found = new ColumnVector[vectors.size()];
     for (int i = 0; i < found.length; i++) {
-      found[i] = FeedColumns.of(columns.apply(i).dataType(), vectors.get(i));
+      StructField column = columns.apply(i);
+      found[i] = feed.of(column.dataType(), vectors.get(i), column.name());
       bytes += vectors.get(i).getBufferSize();
     }
     rows += stream.rows();

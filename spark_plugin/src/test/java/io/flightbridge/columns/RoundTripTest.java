@@ -14,6 +14,7 @@ import org.apache.arrow.memory.ArrowBuf;
 import org.apache.arrow.memory.RootAllocator;
 import org.apache.arrow.vector.VectorLoader;
 import org.apache.arrow.vector.VectorSchemaRoot;
+import org.apache.arrow.vector.dictionary.DictionaryProvider;
 import org.apache.arrow.vector.ipc.message.MessageSerializer;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.GenericInternalRow;
@@ -151,8 +152,9 @@ class RoundTripTest {
         new VectorLoader(root).load(arrow);
       }
       ColumnVector[] found = new ColumnVector[columns.length()];
+      var feed = new FeedColumns(new DictionaryProvider.MapDictionaryProvider());
       for (int i = 0; i < found.length; i++) {
-        found[i] = FeedColumns.of(columns.apply(i).dataType(), root.getVector(i));
+        found[i] = feed.of(columns.apply(i).dataType(), root.getVector(i), "c" + i);
       }
       var read = new ColumnarBatch(found, rows.size());
       UnsafeProjection there = UnsafeProjection.create(columns);
