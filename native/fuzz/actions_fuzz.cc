@@ -25,16 +25,20 @@
 namespace flightbridge::fuzz {
 namespace {
 
-constexpr std::array<const char*, 6> kActions = {"BeginWrite", "CommitWrite",  "AbortWrite",
-                                                 "DropFeed",   "DescribeFeed", "ServerStatus"};
+constexpr std::array<const char*, 8> kActions = {"BeginWrite", "CommitWrite",  "AbortWrite",
+                                                 "DropFeed",   "DescribeFeed", "ServerStatus",
+                                                 "EndFeed",    "WaitFeed"};
+constexpr size_t kWait = kActions.size() - 1;
 constexpr size_t kTicket = kActions.size();
 constexpr size_t kDescriptor = kTicket + 1;
 constexpr size_t kPosition = kDescriptor + 1;
 constexpr size_t kCalls = kPosition + 1;
 constexpr int kMostPayloads = 64;
 
+// A target that is refused everything finds nothing.
+std::array<int64_t, kActions.size()> actions_served{};
 int64_t positions_served = 0;
-int64_t payloads_served = 0;  // a target that is refused everything finds nothing
+int64_t payloads_served = 0;
 
 void Get(std::string_view ticket) {
   auto stream = server::OpenGetStream(State(), server::Caller::Trusted(), ticket);
@@ -58,6 +62,33 @@ void Confirm(std::string_view bytes) {
   for (const auto& range : *rows) {
     if (range.row_begin < 0 || range.row_end > once.rows) std::abort();
   }
+}
+
+// The generations of a feed are numbered without gaps, and their rows are those of the feed.
+void CheckGenerations() {
+  for (const auto& info : State()->store->List()) {
+    int64_t rows = 0;
+    for (size_t i = 0; i < info.generations.size(); ++i) {
+      if (info.generations[i].generation != static_cast<int64_t>(i)) std::abort();
+      rows += info.generations[i].rows;
+    }
+    if (!info.generations.empty() && rows != info.rows) std::abort();
+  }
+}
+
+void Act(size_t call, std::string body) {
+  if (call == kWait) {  // nobody else is there to end the wait
+    auto wait = proto::Parse<proto::WaitFeed>(body);
+    if (wait.has_value()) {
+      wait->timeout_ms = 0;
+      body = wait->Encode();
+    }
+  }
+  const arrow::flight::Action action{std::string("flightbridge.v1.") + kActions[call],
+                                     arrow::Buffer::FromString(std::move(body))};
+  if (!server::RunAction(State().get(), server::Caller::Trusted(), action).ok()) return;
+  ++actions_served[call];
+  CheckGenerations();
 }
 
 void Describe(std::string_view bytes) {
@@ -84,10 +115,7 @@ extern "C" int FB_FUZZ_ENTRY(const uint8_t* data, size_t size) {
   } else if (call == kPosition) {
     Confirm(body);
   } else {
-    const arrow::flight::Action action{std::string("flightbridge.v1.") + kActions[call],
-                                       arrow::Buffer::FromString(std::string(body))};
-    static_cast<void>(flightbridge::server::RunAction(
-        State().get(), flightbridge::server::Caller::Trusted(), action));
+    Act(call, std::string(body));
   }
   return 0;
 }

@@ -96,6 +96,10 @@ class Original {
       Write(store.get(), "open", {FeedBatch()}, false);
       Write(store.get(), "gone", {FeedBatch()}, true);
       Require(store->DropFeed({"gone", false}).ok(), "cannot drop");
+      for (const std::string feed : {"grown", "ended"}) {
+        Grow(store.get(), feed, {FeedBatch(), FeedBatch()});
+      }
+      Require(store->EndFeed({"ended"}).ok(), "cannot end");
     }
     journal = ReadFile(journal_path());
     for (const auto& entry : std::filesystem::directory_iterator(directory + "/segments")) {
@@ -111,24 +115,49 @@ class Original {
   // One batch per partition.
   void Write(feed::FeedStore* store, const std::string& feed,
              const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches, bool commit) {
-    const std::string job = "job-" + std::to_string(jobs_++);
-    const auto schema = batches[0]->schema();
-    Require(store
-                ->BeginWrite(
-                    {feed, job, proto::WriteMode::kOverwrite, *feed::EncodeSchema(*schema), {}})
-                .ok(),
-            "cannot begin");
-    proto::CommitWrite request{feed, job, {}};
+    proto::BeginWrite begin{feed,
+                            NewJob(),
+                            proto::WriteMode::kOverwrite,
+                            *feed::EncodeSchema(*batches[0]->schema()),
+                            {}};
+    const auto request = Stage(store, begin, batches);
+    if (!commit) return;
+    Require(store->CommitWrite(request).ok(), "cannot commit");
+    feeds[feed].push_back(batches);
+  }
+
+  // One generation per batch.
+  void Grow(feed::FeedStore* store, const std::string& feed,
+            const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches) {
+    for (size_t i = 0; i < batches.size(); ++i) {
+      proto::BeginWrite begin{feed,
+                              NewJob(),
+                              proto::WriteMode::kStream,
+                              *feed::EncodeSchema(*batches[i]->schema()),
+                              {}};
+      begin.epoch = proto::WriterEpoch{"query", static_cast<int64_t>(i)};
+      const auto request = Stage(store, begin, {batches[i]});
+      Require(store->CommitWrite(request).ok(), "cannot add a generation");
+    }
+    feeds[feed].push_back(batches);
+  }
+
+  std::string NewJob() { return "job-" + std::to_string(jobs_++); }
+
+  proto::CommitWrite Stage(feed::FeedStore* store, const proto::BeginWrite& begin,
+                           const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches) {
+    Require(store->BeginWrite(begin).ok(), "cannot begin");
+    proto::CommitWrite request{begin.feed, begin.job_id, {}};
+    request.epoch = begin.epoch;
     for (size_t i = 0; i < batches.size(); ++i) {
       const auto partition = static_cast<int64_t>(i);
-      auto attempt = *store->OpenAttempt({feed, job, partition, 1}, schema);
+      auto attempt =
+          *store->OpenAttempt({begin.feed, begin.job_id, partition, 1}, batches[i]->schema());
       Require(attempt->Append(*batches[i], std::nullopt).ok(), "cannot append");
       const auto put = *attempt->Finish(std::nullopt);
       request.attempts.push_back({partition, 1, put.rows, put.batches, put.crc32c});
     }
-    if (!commit) return;
-    Require(store->CommitWrite(request).ok(), "cannot commit");
-    feeds[feed].push_back(batches);
+    return request;
   }
 
   int jobs_ = 0;
@@ -168,6 +197,10 @@ void ReadEverything(const feed::FeedStore& store, bool anything) {
     if (!snapshot.ok()) continue;
     const auto known = original.feeds.find(info.feed);
     Require(anything || known != original.feeds.end(), "a feed that was not: " + info.feed);
+    if (!anything && !info.generations.empty()) {  // whole ones, from the first on
+      Require(info.generations.size() <= info.partitions.size() + 1, "generations without rows");
+      Require((*snapshot)->fingerprint == info.generations.back().fingerprint, "a broken chain");
+    }
     for (const auto& partition : (*snapshot)->partitions) {
       for (size_t i = 0; i < partition->messages.size(); ++i) {
         if (partition->messages[i].is_dictionary) continue;

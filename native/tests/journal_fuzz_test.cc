@@ -23,6 +23,22 @@ std::string ValidJournal() {
     record.attempt = {job, 0, 1, 10, 1000, 1, 77, {{1, 0, 4096}, {1, 8192, 64}}};
     bytes += segment::FrameRecord(record.Encode(), bytes.size());
   }
+  const std::string epoch = proto::WriterEpoch{"query", 3}.Encode();
+  proto::JournalRecord begin;
+  begin.begin = {6, "grown", "run", 5, std::string(40, 's'), false};
+  begin.begin->feed_id = 99;
+  begin.begin->epoch = epoch;
+  proto::JournalRecord grown;
+  grown.feed.emplace();
+  grown.feed->feed = "grown";
+  grown.feed->feed_id = 99;
+  grown.feed->stream = grown.feed->open = true;
+  grown.feed->writers = {epoch, epoch};
+  proto::JournalRecord end;
+  end.end_feed = {"grown", 99};
+  for (const auto* record : {&begin, &grown, &end}) {
+    bytes += segment::FrameRecord(record->Encode(), bytes.size());
+  }
   return bytes;
 }
 

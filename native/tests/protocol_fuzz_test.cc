@@ -50,6 +50,11 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
   leased.policy = proto::ShardPolicy::kDynamic;
   leased.split_rows = 2;
   leased.completed = {0, 3, 2, 1};
+  const proto::WriterEpoch epoch{"query", 0};
+  proto::BeginWrite grow{"grown", "run", proto::WriteMode::kStream, schema};
+  grow.epoch = epoch;
+  proto::CommitWrite grown{"grown", "run", {}};
+  grown.epoch = epoch;
   const std::vector<std::string> seeds = {
       Call(0, begin.Encode()),
       Call(1, commit.Encode()),
@@ -57,17 +62,26 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
       Call(3, proto::DropFeed{fuzz::kFeed, true}.Encode()),
       Call(4, proto::DescribeFeed{fuzz::kFeed}.Encode()),
       Call(5, ""),
-      Call(6, whole.Encode()),
-      Call(6, part.Encode()),
-      Call(7, put.Encode()),
-      Call(7, fuzz::kFeed),
-      Call(8, fixed.Encode()),
-      Call(8, leased.Encode()),
+      Call(fuzz::kTicket, whole.Encode()),
+      Call(fuzz::kTicket, part.Encode()),
+      Call(fuzz::kDescriptor, put.Encode()),
+      Call(fuzz::kDescriptor, fuzz::kFeed),
+      Call(fuzz::kPosition, fixed.Encode()),
+      Call(fuzz::kPosition, leased.Encode()),
+      Call(0, grow.Encode()),
+      Call(1, grown.Encode()),
+      Call(3, proto::DropFeed{"grown", true}.Encode()),
+      Call(4, proto::DescribeFeed{.feed = "grown", .after_generation = 1}.Encode()),
+      Call(6, proto::EndFeed{"grown"}.Encode()),
+      Call(7, proto::WaitFeed{.feed = "grown", .generation = 1, .after_generation = 1}.Encode()),
   };
   testing::RunMutations(&FuzzActions, seeds, 12'000);
   const auto state = fuzz::State();
   EXPECT_EQ(state->streams.load(), 0);
   EXPECT_EQ(state->open_gets.load(), 0);
+  for (size_t i = 0; i < fuzz::actions_served.size(); ++i) {
+    EXPECT_GT(fuzz::actions_served[i], 20) << fuzz::kActions[i];
+  }
   EXPECT_GT(fuzz::payloads_served, 50);
   EXPECT_GT(fuzz::positions_served, 50);
 }
