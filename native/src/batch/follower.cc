@@ -154,8 +154,7 @@ arrow::Status Follower::CheckChain(const proto::FeedInfo& info) const {
                ": start over");
 }
 
-arrow::Result<bool> Follower::GoOn(Clock::duration longest, bool* over) {
-  *over = false;
+arrow::Result<bool> Follower::GoOn(Clock::duration longest) {
   if (lost_) {
     ARROW_RETURN_NOT_OK(Reopen());
     return true;
@@ -180,8 +179,8 @@ arrow::Result<bool> Follower::GoOn(Clock::duration longest, bool* over) {
   ARROW_RETURN_NOT_OK(CheckChain(*info));
   seen_ = info->generation;
   if (info->generations.size() < 2) {
-    *over = info->state != proto::FeedState::kOpen;
-    return *over;
+    over_ = info->state != proto::FeedState::kOpen;
+    return over_;
   }
   const proto::GenerationInfo& next = info->generations[1];
   ARROW_ASSIGN_OR_RAISE(auto reader, OpenGeneration(next.generation));
@@ -257,12 +256,14 @@ bool Follower::Prepare(Clock::time_point deadline) {
       if (cancelled_) front_ = Cancelled();
       if (front_) break;
     }
+    if (over_) {
+      front_ = BatchPtr(nullptr);
+      break;
+    }
     const auto until = waiting_since_ + patience_;
-    bool over = false;
     Clock::duration longest = std::min<Clock::duration>(kOneWait, std::min(deadline, until) - now);
     if (spec_.timeout_s > 0) longest = std::min(longest, Seconds(spec_.timeout_s / 2));
-    auto found = GoOn(longest, &over);
-    if (found.ok() && over) front_ = BatchPtr(nullptr);
+    auto found = GoOn(longest);
     if (found.ok() && *found) continue;
     if (!found.ok()) {
       if (!MayComeBack(found.status())) {

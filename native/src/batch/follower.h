@@ -47,8 +47,8 @@ class Follower {
   // False where nothing is known at the deadline; else `front_` is what Next() returns.
   bool Prepare(Clock::time_point deadline);
   // One look at the feed, which may wait for as long. True where the next generation was opened,
-  // or `over` says that there is none.
-  arrow::Result<bool> GoOn(Clock::duration longest, bool* over);
+  // or `over_` says that there is none.
+  arrow::Result<bool> GoOn(Clock::duration longest);
   // Reads on where the connection was lost.
   arrow::Status Reopen();
   arrow::Status CheckChain(const proto::FeedInfo& info) const;
@@ -67,6 +67,7 @@ class Follower {
   bool progressed_ = true;               // something came since the connection was lost last
   std::optional<proto::Position> lost_;  // of the reader whose connection was lost
   int64_t seen_ = 0;                     // FeedInfo.generation, which a wait is for a change of
+  bool over_ = false;                    // the feed is ended, and all of it is read
   std::optional<arrow::Result<BatchPtr>> front_;  // the caller's; not handed out
 
   mutable std::mutex mutex_;
