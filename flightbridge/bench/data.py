@@ -5,32 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-# One in three columns of each kind; widths as feature tables have them.
 SPARK_ROW_BYTES = 68
 """Of a row of ``bench spark``: thirteen columns, numbers all."""
 
+# One in three columns of each kind; widths as feature tables have them.
 _KINDS = (("int64", np.int64), ("float32", np.float32), ("int32", np.int32))
 
 
 def mixed_batches(
-    total_bytes: int, batch_rows: int, columns: int, *, seed: int = 1
+    total_bytes: int, batch_rows: int, columns: int, *, values: str = "numbers", seed: int = 1
 ) -> list[pa.RecordBatch]:
-    """Batches of integer and float columns of `total_bytes` in all, at least one batch.
+    """Batches of columns of `total_bytes` in all, at least one batch.
 
     Args:
         total_bytes: Bytes of column data over all batches, rounded up to a whole batch.
         batch_rows: Rows of each batch.
-        columns: Columns of each batch, cycling through int64, float32 and int32.
+        columns: Columns of each batch.
+        values: One of :data:`flightbridge.bench.options.VALUES`. ``"numbers"``: int64, float32
+            and int32 in turn; ``"strings"``: of 4 to 40 bytes; ``"lists"``: of 0 to 16 int32.
         seed: Of the values. A few distinct batches are made and used in turn: no side looks at
             values, and making gigabytes of random numbers would take longer than measuring.
     """
     random = np.random.default_rng(seed)
-    distinct = [_mixed_batch(random, batch_rows, columns) for _ in range(4)]
+    make = {"numbers": _numbers, "strings": _strings, "lists": _lists}[values]
+    distinct = [make(random, batch_rows, columns) for _ in range(4)]
     count = max(1, -(-total_bytes // distinct[0].nbytes))
     return [distinct[i % len(distinct)] for i in range(count)]
 
 
-def _mixed_batch(random: np.random.Generator, rows: int, columns: int) -> pa.RecordBatch:
+def _numbers(random: np.random.Generator, rows: int, columns: int) -> pa.RecordBatch:
     arrays = []
     names = []
     for i in range(columns):
@@ -44,12 +47,37 @@ def _mixed_batch(random: np.random.Generator, rows: int, columns: int) -> pa.Rec
     return pa.record_batch(arrays, names=names)
 
 
-def bytes_per_row(shape: str, columns: int) -> float:
+def _strings(random: np.random.Generator, rows: int, columns: int) -> pa.RecordBatch:
+    arrays = []
+    for _ in range(columns):
+        ends = _ends(random.integers(4, 41, rows))
+        letters = random.integers(ord("a"), ord("z") + 1, ends[-1]).astype(np.uint8)
+        arrays.append(pa.StringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(letters)))
+    return pa.record_batch(arrays, names=[f"string_{i}" for i in range(columns)])
+
+
+def _lists(random: np.random.Generator, rows: int, columns: int) -> pa.RecordBatch:
+    arrays = []
+    for _ in range(columns):
+        ends = _ends(random.integers(0, 17, rows))
+        values = random.integers(0, 1 << 30, ends[-1]).astype(np.int32)
+        arrays.append(pa.ListArray.from_arrays(pa.array(ends), pa.array(values)))
+    return pa.record_batch(arrays, names=[f"list_{i}" for i in range(columns)])
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:
+    """Offsets of values of these lengths, int32 [n + 1]."""
+    return np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+
+
+def bytes_per_row(shape: str, columns: int, values: str = "numbers") -> float:
     """Bytes of column data in a row of a benchmark's batches."""
     if shape == "spark":
         return SPARK_ROW_BYTES
     sample = (
-        ratings_batches(4096, 4096)[0] if shape == "move" else mixed_batches(1, 4096, columns)[0]
+        ratings_batches(4096, 4096)[0]
+        if shape == "move"
+        else mixed_batches(1, 4096, columns, values=values)[0]
     )
     return float(sample.nbytes / sample.num_rows)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VALUES = ("numbers", "strings", "lists")
+"""What the columns of ``bench tf`` may hold."""
+
 _HEADROOM = 256 << 20
 
 
@@ -15,6 +18,7 @@ class BenchOptions:
         bytes: Bytes of column data moved by each run.
         batch_rows: Rows of each record batch.
         columns: Columns of each record batch.
+        values: What the columns of ``tf`` hold, one of :data:`VALUES`.
         streams: Streams at once, each over its own connection.
         repeat: Runs of each side that count; sides take turns.
         warmup: Runs of each side before them.
@@ -40,6 +44,7 @@ class BenchOptions:
     spill_memory: int = 512 << 20
     folder: str | None = None
     own_core: bool = False
+    values: str = "numbers"
 
     @property
     def memory_limit(self) -> int:

@@ -121,7 +121,7 @@ class LoopConsumer(Consumer):
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
     """The source alone against the generator, then both in a training step's loop."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    batches = data.mixed_batches(options.bytes, _WRITE_ROWS, options.columns)
+    batches = data.mixed_batches(options.bytes, _WRITE_ROWS, options.columns, values=options.values)
     me = os.getpid()
     with contextlib.ExitStack() as stack:
         places = write_everywhere(batches, options, stack)
@@ -219,16 +219,13 @@ def _generator(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.
 
     ready = [
         {
-            name: batch.column(name).to_numpy()[begin : begin + options.batch_rows]
+            name: _values(batch.column(name).slice(begin, options.batch_rows))
             for name in batch.schema.names
         }
         for batch in batches[:4]
         for begin in range(0, batch.num_rows - options.batch_rows + 1, options.batch_rows)
     ]
-    signature = {
-        name: tf.TensorSpec((options.batch_rows,), values.dtype)
-        for name, values in ready[0].items()
-    }
+    signature = {name: _spec(values, options.batch_rows) for name, values in ready[0].items()}
     return tf.data.Dataset.from_generator(
         lambda: itertools.cycle(ready), output_signature=signature
     )
@@ -239,5 +236,24 @@ def ready(batches: list[pa.RecordBatch], options: BenchOptions) -> tf.data.Datas
     import tensorflow as tf
 
     first = batches[0].slice(0, options.batch_rows)
-    tensors = {name: tf.constant(first.column(name).to_numpy()) for name in first.schema.names}
+    tensors = {name: _values(first.column(name)) for name in first.schema.names}
     return tf.data.Dataset.from_tensors(tensors).repeat()
+
+
+def _values(column: pa.Array) -> Any:
+    """What ``from_generator`` takes for the column: an array, or a ragged tensor of its lists."""
+    import pyarrow as pa
+    import tensorflow as tf
+
+    if not pa.types.is_list(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    splits = column.offsets.to_numpy().astype("int64")  # as the op has them
+    return tf.RaggedTensor.from_row_splits(column.flatten().to_numpy(), splits - splits[0])
+
+
+def _spec(values: Any, rows: int) -> Any:
+    import tensorflow as tf
+
+    if isinstance(values, tf.RaggedTensor):
+        return tf.RaggedTensorSpec((rows, None), values.dtype, row_splits_dtype=tf.int64)
+    return tf.TensorSpec((rows,), tf.string if values.dtype == object else values.dtype)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from flightbridge.bench.options import VALUES
 from flightbridge.cli.settings import CREDENTIALS, Size
 
 
@@ -188,6 +189,16 @@ def _command(benchmark: Benchmark) -> click.Command:
     if benchmark.name == "tf":
         options.append(
             click.option(
+                "--values",
+                type=click.Choice(VALUES),
+                default=VALUES[0],
+                show_default=True,
+                help="What the columns hold: int64, float32 and int32 in turn; strings of 4 to 40 "
+                "bytes; lists of 0 to 16 int32.",
+            )
+        )
+        options.append(
+            click.option(
                 "--peers",
                 default="",
                 metavar="NAMES",
@@ -246,6 +257,7 @@ def _run(
     folder: str | None = None,
     peers: str = "",
     own_core: bool = False,
+    values: str = "numbers",
     **credentials: str | None,
 ) -> None:
     from flightbridge.bench import report
@@ -254,6 +266,11 @@ def _run(
     from flightbridge.config import parse_uri
     from flightbridge.credentials import export_credentials
 
+    if peers and values != "numbers":
+        raise click.UsageError(
+            f"--peers with --values {values}: the further peers are measured with numbers only; "
+            "leave one of the two out"
+        )
     if uri is not None:
         parse_uri(uri, "--uri")
         export_credentials(credentials)
@@ -262,7 +279,7 @@ def _run(
     # A plain SIGTERM would leave the servers that the benchmark started behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if rows is not None:
-        total = max(1, int(rows * bytes_per_row(benchmark.name, columns)))
+        total = max(1, int(rows * bytes_per_row(benchmark.name, columns, values)))
     elif quick:
         total = benchmark.quick_bytes
     options = BenchOptions(
@@ -278,6 +295,7 @@ def _run(
         spill_memory=min(memory_limit, 32 << 20) if quick else memory_limit,
         folder=folder,
         own_core=own_core,
+        values=values,
     )
     measured = report.run_report(
         importlib.import_module(f"flightbridge.bench.{benchmark.name}").run, options

@@ -152,7 +152,10 @@ class FlightBridgeDataset final : public DatasetBase {
 
 class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeDataset> {
  public:
-  explicit Iterator(const Params& params) : DatasetIterator<FlightBridgeDataset>(params) {}
+  explicit Iterator(const Params& params)
+      : DatasetIterator<FlightBridgeDataset>(params), strings_(dataset()->args().layout.size()) {
+    for (auto& pool : strings_) pool = std::make_shared<StringPool>();
+  }
 
   ~Iterator() override {
     if (deregister_) deregister_();  // waits for a running callback
@@ -272,7 +275,8 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
         return absl::InternalError(absl::StrCat("column ", i, " of a batch cannot be read"));
       }
       TF_RETURN_IF_ERROR(CheckColumn(i, column, out->size()));
-      AppendColumn(batch, column, args.layout[i], rows, args.output_shapes[out->size()], out);
+      AppendColumn(batch, column, args.layout[i], rows, args.output_shapes[out->size()],
+                   strings_[i], out);
       bytes += column.data_bytes;
     }
     static auto* const bytes_read = tensorflow::metrics::GetTFDataBytesReadCounter("FlightBridge");
@@ -310,6 +314,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   std::string position_;
   bool ended_ = false;
   std::function<void()> deregister_;
+  std::vector<std::shared_ptr<StringPool>> strings_;  // by column
 };
 
 std::unique_ptr<IteratorBase> FlightBridgeDataset::MakeIteratorInternal(

@@ -1,20 +1,21 @@
 // Columns of an fb_batch as tensors: fixed width columns and row splits stay where they are,
-// strings are copied into tstring.
+// strings are copied (strings.h).
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "flightbridge/c_api.h"
+#include "strings.h"
 #include "tensorflow/core/framework/allocation_description.pb.h"
 #include "tensorflow/core/framework/partial_tensor_shape.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/types.h"
-#include "tensorflow/core/platform/tstring.h"
 
 namespace flightbridge_tf {
 
@@ -107,21 +108,11 @@ inline tensorflow::Tensor FixedWidthTensor(fb_batch* batch, tensorflow::DataType
   return tensorflow::Tensor(type, shape, std::move(buffer));
 }
 
-inline tensorflow::Tensor StringTensor(const fb_column& column,
-                                       const tensorflow::TensorShape& shape) {
-  tensorflow::Tensor tensor(tensorflow::DT_STRING, shape);
-  auto* const out = static_cast<tensorflow::tstring*>(tensor.data());
-  const char* const data = static_cast<const char*>(column.data);
-  const int64_t* const offsets = column.offsets;
-  for (int64_t i = 0; i < column.length; ++i) {
-    out[i].assign(data + offsets[i], offsets[i + 1] - offsets[i]);
-  }
-  return tensor;
-}
-
-// Appends the column's tensors to `out`. `spec` is the shape promised for its values.
+// Appends the column's tensors to `out`. `spec` is the shape promised for its values; `strings` is
+// where the column's string tensors come from.
 inline void AppendColumn(fb_batch* batch, const fb_column& column, const Layout& layout,
                          int64_t rows, const tensorflow::PartialTensorShape& spec,
+                         const std::shared_ptr<StringPool>& strings,
                          std::vector<tensorflow::Tensor>* out) {
   using tensorflow::DT_INT64;
   using tensorflow::TensorShape;
@@ -130,7 +121,7 @@ inline void AppendColumn(fb_batch* batch, const fb_column& column, const Layout&
   shape.AddDim(wide ? column.length / column.width : column.length);
   for (int i = 1; i < spec.dims(); ++i) shape.AddDim(spec.dim_size(i));
   if (column.dtype == FB_BYTES) {
-    out->push_back(StringTensor(column, shape));
+    out->push_back(StringTensor(strings, column, shape));
   } else {
     out->push_back(FixedWidthTensor(batch, TensorType(column.dtype), shape, column.data));
   }

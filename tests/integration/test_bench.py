@@ -95,6 +95,19 @@ def test_tf(tmp_path):
 
 
 @pytest.mark.tf
+@pytest.mark.parametrize("values", ["strings", "lists"])
+def test_tf_of_strings_and_lists(tmp_path, values):
+    results = check(bench("tf", tmp_path, "--values", values, "--columns", "2")[0])
+    assert results["tf op, same process"]["peer"]["name"] == "tf.data from_generator"
+
+
+def test_peers_of_strings_are_refused(tmp_path):
+    done = run("tf", "--values", "strings", "--peers", "parquet")
+    assert done.returncode == 2
+    assert "--peers with --values strings" in done.stderr
+
+
+@pytest.mark.tf
 def test_shuffle(tmp_path):
     results = check(bench("shuffle", tmp_path, "--batch-rows", "1024")[0])
     for place in ("same process", "server process"):

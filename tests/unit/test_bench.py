@@ -159,6 +159,17 @@ def test_mixed_batches():
     assert len(kinds) == 12
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"), [("strings", "string"), ("lists", "list<item: int32>")]
+)
+def test_batches_of_strings_and_lists(values, kind):
+    batches = data.mixed_batches(100_000, 1000, 3, values=values)
+    assert sum(batch.nbytes for batch in batches) >= 100_000
+    for batch in batches:
+        batch.validate(full=True)
+        assert [str(field.type) for field in batch.schema] == [kind] * 3
+
+
 def test_ratings_batches_cover_every_row():
     batches = data.ratings_batches(2_500, 1_000)
     assert [batch.num_rows for batch in batches] == [1000, 1000, 500]

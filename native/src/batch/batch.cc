@@ -56,6 +56,7 @@ fb_column MakeColumn(const ColumnLayout& layout, const Placement& place, uint8_t
     return at == kNone ? nullptr : reinterpret_cast<int64_t*>(slab + at);
   };
   out->data = slab + place.data;
+  out->data_bytes = place.size.bytes;
   out->offsets = int64s(place.offsets);
   out->indices = int64s(place.indices);
   if (place.mask != kNone) out->mask = slab + place.mask;

@@ -18,6 +18,20 @@ int64_t Chunk::GlobalRow(int64_t row) const {
   return -1;
 }
 
+std::optional<Spans> ChunkColumn::AsSpans() const {
+  if (valid.bits != nullptr || vectors.kinds != nullptr) return {};
+  Spans spans{.data = values.data, .data_bytes = values.data_bytes};
+  if (levels.size() == 1 && values.kind == Values::Kind::kFixed) {
+    spans.offsets32 = levels[0].offsets32;
+    spans.offsets64 = levels[0].offsets64;
+  } else if (levels.empty() && width == 1) {
+    spans.offsets32 = values.offsets32;
+    spans.offsets64 = values.offsets64;
+  }
+  if (spans.offsets32 == nullptr && spans.offsets64 == nullptr) return {};
+  return spans;
+}
+
 arrow::Result<std::unique_ptr<Chunk>> MakeChunk(const arrow::RecordBatch& batch,
                                                 const std::vector<ColumnLayout>& layouts) {
   if (batch.num_rows() > std::numeric_limits<uint32_t>::max()) {
@@ -51,6 +65,14 @@ ChunkTable::ChunkTable(std::vector<std::unique_ptr<Chunk>> chunks, size_t num_co
     for (const auto& chunk : chunks_) {
       columns_[c].bases.push_back(chunk->columns[c].values.data);
       columns_[c].nulls |= chunk->columns[c].whole_rows.bits != nullptr;
+    }
+    for (const auto& chunk : chunks_) {
+      const std::optional<Spans> spans = chunk->columns[c].AsSpans();
+      if (!spans) {
+        columns_[c].spans.clear();
+        break;
+      }
+      columns_[c].spans.push_back(*spans);
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,7 @@ struct Values {
   Kind kind = Kind::kFixed;
   int64_t item_bytes = 0;         // kFixed, kFixedBytes
   const uint8_t* data = nullptr;  // kBits: the bitmap, not shifted
+  int64_t data_bytes = 0;         // that may be read at `data`; kBits, kViews: not set
   int64_t bit_offset = 0;         // kBits
   const int32_t* offsets32 = nullptr;
   const int64_t* offsets64 = nullptr;
@@ -68,6 +70,20 @@ struct VectorParts {
   const int32_t* index_values = nullptr;
 };
 
+// A column of strings, or of lists of values of fixed width, that has no nulls to fill: row r is
+// the bytes [Begin(r) * unit, Begin(r + 1) * unit) of `data`, where `unit` is the same for all
+// rows.
+struct Spans {
+  const int32_t* offsets32 = nullptr;  // one of the two
+  const int64_t* offsets64 = nullptr;
+  const uint8_t* data = nullptr;
+  int64_t data_bytes = 0;
+
+  int64_t Begin(int64_t row) const {
+    return offsets32 != nullptr ? offsets32[row] : offsets64[row];
+  }
+};
+
 // One leaf. Row r has the values [ValueBegin(r), ValueBegin(r + 1)).
 struct ChunkColumn {
   std::vector<Level> levels;  // the outermost first; fixed-size lists next to the values not
@@ -82,6 +98,8 @@ struct ChunkColumn {
     for (const Level& level : levels) row = level.Begin(row);
     return row * width;
   }
+  // nullopt: its rows are no spans.
+  std::optional<Spans> AsSpans() const;
 };
 
 struct Chunk {
@@ -128,6 +146,10 @@ class ChunkTable {
   bool may_have_nulls(size_t column) const { return columns_[column].nulls; }
   // data pointers of a column, by chunk.
   const uint8_t* const* bases(size_t column) const { return columns_[column].bases.data(); }
+  // Spans of a column, by chunk; nullptr where the rows of a chunk are none.
+  const Spans* spans(size_t column) const {
+    return columns_[column].spans.empty() ? nullptr : columns_[column].spans.data();
+  }
 
  private:
   void AppendRows(std::vector<RowRef>* out) const;
@@ -135,6 +157,7 @@ class ChunkTable {
   struct Column {
     bool nulls = false;
     std::vector<const uint8_t*> bases;
+    std::vector<Spans> spans;
   };
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<Column> columns_;

@@ -25,6 +25,15 @@ void FillValues(const ColumnLayout& layout, int64_t count, uint8_t* out);
 bool GatherFixed(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                  uint8_t* out);
 
+// Strings, and lists of values of fixed width, whose rows are spans of bytes (chunk.h) and go into
+// the batch as they are. Much faster than the kernels for any rows where rows are picked.
+bool AreSpans(const ColumnLayout& layout, size_t column, std::span<const Part> parts);
+// In units: of bytes, or of a list's entries.
+int64_t MeasureSpans(size_t column, std::span<const Part> parts);
+// Values to out.data, and where they end to out.offsets or out.row_splits[0].
+void GatherSpans(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                 const ColumnOutput& out);
+
 // Strings and binary, with nulls and padding filled.
 void GatherBytes(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                  const ColumnOutput& out);

@@ -77,6 +77,16 @@ int64_t SparseValues(size_t column, const Part& part) {
 
 ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Part> parts) {
   ColumnSize size;
+  if (AreSpans(layout, column, parts)) {
+    int64_t rows = 0;
+    for (const Part& part : parts) rows += part.count;
+    const int64_t units = MeasureSpans(column, parts);
+    if (layout.bytes()) return {.values = rows, .bytes = units};
+    size.lists[0] = rows;
+    size.values = units * layout.entry_values();
+    size.bytes = size.values * ItemBytes(layout.dtype);
+    return size;
+  }
   for (const Part& part : parts) {
     if (layout.form == Form::kSparse) {
       size.values += SparseValues(column, part);
@@ -93,6 +103,11 @@ ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Pa
 
 arrow::Status Gather(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                      const ColumnOutput& out) {
+  if (AreSpans(layout, column, parts)) {
+    if (out.mask != nullptr) FillMask(layout, column, parts, out.mask);
+    GatherSpans(layout, column, parts, out);
+    return arrow::Status::OK();
+  }
   for (int i = 0; i < layout.levels; ++i) FillRowSplits(i, column, parts, out.row_splits[i]);
   switch (layout.form) {
     case Form::kVector: GatherVectors(layout, column, parts, out); return arrow::Status::OK();

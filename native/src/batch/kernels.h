@@ -23,6 +23,7 @@ struct ColumnSize {
 // Where a column goes; nullptr for what its layout does not have.
 struct ColumnOutput {
   uint8_t* data = nullptr;
+  int64_t data_bytes = 0;                               // that may be written at `data`
   int64_t* offsets = nullptr;                           // values + 1
   std::array<int64_t*, FB_MAX_LEVELS> row_splits = {};  // lists + 1
   uint8_t* mask = nullptr;                              // values

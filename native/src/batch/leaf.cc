@@ -30,6 +30,11 @@ const uint8_t* Bytes(const arrow::ArrayData& data, int buffer) {
   return b == nullptr ? nullptr : b->data();
 }
 
+int64_t SizeOf(const arrow::ArrayData& data, int buffer) {
+  const auto& b = data.buffers[buffer];
+  return b == nullptr ? 0 : b->size();
+}
+
 // Offsets of lists (buffer 1), also where Arrow leaves them out because there are none.
 Level LevelOf(const arrow::Array& array) {
   static constexpr int64_t kNoOffsets[1] = {0};
@@ -64,6 +69,7 @@ Values ValuesOf(const arrow::Array& array) {
         values.offsets32 = reinterpret_cast<const int32_t*>(kNoOffsets);
       }
       values.data = Bytes(data, 2);
+      values.data_bytes = SizeOf(data, 2);
       break;
     case Type::LARGE_STRING:
     case Type::LARGE_BINARY:
@@ -71,6 +77,7 @@ Values ValuesOf(const arrow::Array& array) {
       values.offsets64 = Shifted<int64_t>(data, 1);
       if (values.offsets64 == nullptr || array.length() == 0) values.offsets64 = kNoOffsets;
       values.data = Bytes(data, 2);
+      values.data_bytes = SizeOf(data, 2);
       break;
     case Type::STRING_VIEW:
     case Type::BINARY_VIEW:
@@ -82,8 +89,10 @@ Values ValuesOf(const arrow::Array& array) {
       values.kind = array.type_id() == Type::FIXED_SIZE_BINARY ? Values::Kind::kFixedBytes
                                                                : Values::Kind::kFixed;
       values.item_bytes = static_cast<const arrow::FixedWidthType&>(*array.type()).byte_width();
-      if (const uint8_t* first = Bytes(data, 1))
+      if (const uint8_t* first = Bytes(data, 1)) {
         values.data = first + data.offset * values.item_bytes;
+        values.data_bytes = SizeOf(data, 1) - data.offset * values.item_bytes;
+      }
   }
   return values;
 }
