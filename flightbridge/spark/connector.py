@@ -23,6 +23,7 @@ from flightbridge.errors import (
 
 _JARS = Path(__file__).parent / "jars"
 _CLASS = "io.flightbridge.Connector"
+_CATALOG_CLASS = "io.flightbridge.spark.FeedCatalog"
 _SETTING = "spark.jars"
 _log = logging.getLogger("flightbridge.spark")
 
@@ -53,12 +54,22 @@ def jar(spark: str | None = None) -> Path:
     return found[-1]
 
 
-def configure(builder: Any, *, spark: str | None = None) -> Any:
-    """Puts the connector on the session that a builder makes.
+def configure(
+    builder: Any,
+    *,
+    spark: str | None = None,
+    catalog: str | None = None,
+    uri: str | None = None,
+    **options: Any,
+) -> Any:
+    """Puts the connector on the session that a builder makes, and a bridge's feeds, if you like.
 
     As in::
 
-        spark = flightbridge.spark.configure(SparkSession.builder.appName("features")).getOrCreate()
+        spark = flightbridge.spark.configure(
+            SparkSession.builder.appName("features"), catalog="bridge", uri="grpc://bridge:8815"
+        ).getOrCreate()
+        spark.sql("SELECT * FROM bridge.ratings")
 
     Jars that the builder has already been given stay. Where the session exists already, or is
     started by ``spark-submit`` with jars of its own, name the jar there: ``--jars`` with what
@@ -67,12 +78,17 @@ def configure(builder: Any, *, spark: str | None = None) -> Any:
     Args:
         builder: A ``SparkSession.builder`` of a session that is still to be started.
         spark: As in :func:`jar`.
+        catalog: A name for the catalog of the feeds of a bridge, for SQL and ``spark.table``.
+        uri: Its bridge; left out, the servers that the plugin runs (see :func:`servers`).
+        options: More options of the catalog, such as ``tls_ca`` and ``timeout``; docs/spark.md
+            lists them. A ``token`` is better left to ``FLIGHTBRIDGE_TOKEN``.
 
     Returns:
         The builder.
 
     Raises:
-        InvalidArgumentError: A builder of a Connect session: the jar belongs on its server.
+        InvalidArgumentError: A builder of a Connect session: the jar belongs on its server. Or a
+            catalog's name that SQL cannot use, or options without a catalog.
         FailedPreconditionError: There is no jar for that Spark.
     """
     settings = getattr(builder, "_options", None)
@@ -89,7 +105,27 @@ def configure(builder: Any, *, spark: str | None = None) -> Any:
     given = [one for one in str(settings.get(_SETTING, "")).split(",") if one]
     if wanted not in given:
         builder.config(_SETTING, ",".join([*given, wanted]))
+    for name, value in _catalog_settings(catalog, {"uri": uri, **options}).items():
+        builder.config(name, value)
     return builder
+
+
+def _catalog_settings(catalog: str | None, options: dict[str, Any]) -> dict[str, str]:
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    if catalog is None:
+        if given:
+            raise InvalidArgumentError(
+                f"{', '.join(given)} are options of a catalog: name it, as in "
+                'configure(builder, catalog="bridge", uri="grpc://bridge:8815")'
+            )
+        return {}
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", catalog) or catalog == "spark_catalog":
+        raise InvalidArgumentError(
+            f"catalog={catalog!r} is no name for a catalog: use letters, digits and _, and not "
+            "spark_catalog, which is Spark's own"
+        )
+    key = f"spark.sql.catalog.{catalog}"
+    return {key: _CATALOG_CLASS, **{f"{key}.{name}": value for name, value in given.items()}}
 
 
 def version_on(session: Any) -> str | None:

@@ -98,6 +98,41 @@ def test_bad_options_are_named(spark35, bridge, client):
     assert client.feeds() == []
 
 
+def test_a_catalog_of_feeds(spark35, bridge, client):
+    settings = {"spark.sql.catalog.bridge35": "io.flightbridge.spark.FeedCatalog"}
+    settings |= {"spark.sql.catalog.bridge35.uri": bridge.uri}
+    for name, value in settings.items():
+        spark35.conf.set(name, value)
+    spark35.sql("CREATE TABLE bridge35.f AS SELECT id FROM range(5)")
+    with pytest.raises(Exception, match="TABLE_OR_VIEW_ALREADY_EXISTS"):
+        spark35.sql("CREATE TABLE bridge35.f AS SELECT 1 AS id")
+    spark35.sql("INSERT INTO bridge35.f VALUES (7)")
+    assert ids(client) == [0, 1, 2, 3, 4, 7]
+    assert [row.tableName for row in spark35.sql("SHOW TABLES IN bridge35").collect()] == ["f"]
+    assert spark35.sql("DESCRIBE bridge35.f").first()[:2] == ("id", "bigint")
+    spark35.sql("INSERT OVERWRITE bridge35.f SELECT id FROM bridge35.f WHERE id > 3")
+    assert ids(client) == [4, 7]
+    spark35.sql("CREATE OR REPLACE TABLE bridge35.f AS SELECT id * 2 AS id FROM bridge35.f")
+    assert spark35.table("bridge35.f").where("id > 8").collect() == [(14,)]
+    with pytest.raises(Exception, match="spoilt"):
+        spark35.sql("REPLACE TABLE bridge35.f AS SELECT raise_error('spoilt') AS id")
+    assert ids(client) == [8, 14]
+    spark35.sql("CREATE TABLE bridge35.`g.h` (id BIGINT)")
+    assert client.feed("g.h").rows == 0
+    spark35.range(3).writeTo("bridge35.`g.h`").append()
+    spark35.range(3).write.mode("overwrite").saveAsTable("bridge35.i")
+    assert (ids(client, "g.h"), ids(client, "i")) == ([0, 1, 2], [0, 1, 2])
+    for statement, words in [
+        ("ALTER TABLE bridge35.f ADD COLUMN y INT", "CREATE OR REPLACE TABLE"),
+        ("ALTER TABLE bridge35.f RENAME TO bridge35.g", "of feed 'f' is not possible"),
+        ("SELECT * FROM bridge35.g.h", "as in bridge35.`g.h`"),
+    ]:
+        with pytest.raises(Exception, match=words):
+            spark35.sql(statement)
+    spark35.sql("DROP TABLE bridge35.f")
+    assert [feed.feed for feed in client.feeds()] == ["g.h", "i"]
+
+
 def test_there_is_no_python_writer(spark35, bridge):
     with pytest.raises(FailedPreconditionError, match=r"Python writer needs Spark 4\.1"):
         flightbridge.spark.write(frame(spark35, 0, 3), bridge, "f", writer="python")

@@ -62,6 +62,25 @@ def test_configure_adds_the_jar_once_to_those_that_are_there(jars):
         assert builder._options["spark.jars"] == f"/a.jar,/b.jar,{own}"
 
 
+def test_configure_adds_a_catalog(jars):
+    builder = Builder()
+    connector.configure(builder, spark="4", catalog="bridge", uri="grpc://b:1", timeout=5)
+    catalogs = {k: v for k, v in builder._options.items() if k.startswith("spark.sql.catalog")}
+    assert catalogs == {
+        "spark.sql.catalog.bridge": "io.flightbridge.spark.FeedCatalog",
+        "spark.sql.catalog.bridge.uri": "grpc://b:1",
+        "spark.sql.catalog.bridge.timeout": "5",
+    }
+
+
+def test_configure_refuses_catalogs_that_sql_cannot_name(jars):
+    for name in ("", "a.b", "1a", "my-bridge", "spark_catalog"):
+        with pytest.raises(InvalidArgumentError, match="is no name for a catalog"):
+            connector.configure(Builder(), spark="4", catalog=name)
+    with pytest.raises(InvalidArgumentError, match=r"uri, token are options of a catalog"):
+        connector.configure(Builder(), spark="4", uri="grpc://b:1", token="t" * 16)
+
+
 def test_configure_refuses_what_is_no_builder_of_a_new_session(jars):
     with pytest.raises(InvalidArgumentError, match=r"is not a SparkSession\.builder"):
         connector.configure(object())

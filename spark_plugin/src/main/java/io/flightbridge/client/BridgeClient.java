@@ -12,6 +12,7 @@ import io.flightbridge.protocol.ChannelOffer;
 import io.flightbridge.protocol.CommitWrite;
 import io.flightbridge.protocol.CommitWriteResult;
 import io.flightbridge.protocol.DescribeFeed;
+import io.flightbridge.protocol.DropFeed;
 import io.flightbridge.protocol.FeedInfo;
 import io.flightbridge.protocol.GetTicket;
 import io.flightbridge.protocol.PutCommand;
@@ -188,6 +189,53 @@ public final class BridgeClient implements AutoCloseable {
   /** The columns of a feed. */
   public Schema schemaOf(String feed) {
     return connections.get(Placement.homeOf(servers, feed)).schemaOf(feed);
+  }
+
+  /**
+   * The feeds that are committed, and that the token may read. Of several servers those that span
+   * all of them: others are not found under this list of servers.
+   */
+  public List<FeedInfo> listFeeds() {
+    List<FeedInfo> found = new ArrayList<>();
+    try {
+      for (FlightConnection connection : connections) {
+        for (ByteString encoded : connection.listFlights()) {
+          FeedInfo feed = FeedInfo.parseFrom(encoded);
+          if (servers.size() == 1 || feed.getServersList().equals(servers)) {
+            found.add(feed);
+          }
+        }
+      }
+    } catch (InvalidProtocolBufferException error) {
+      throw unreadable(error);
+    }
+    return found;
+  }
+
+  /**
+   * Drops a feed, at its home first: the others ask it.
+   *
+   * @throws BridgeException {@code NOT_FOUND}: there is none
+   */
+  public void dropFeed(String feed) {
+    DropFeed.Builder drop = DropFeed.newBuilder().setFeed(feed);
+    String doing = "dropping feed '" + feed + "'";
+    int home = Placement.homeOf(servers, feed);
+    connections.get(home).act("DropFeed", drop.build().toByteArray(), doing);
+    byte[] rest = drop.setIfExists(true).build().toByteArray();
+    for (int i = 0; i < servers.size(); i++) {
+      if (i != home) {
+        try {
+          connections.get(i).act("DropFeed", rest, doing);
+        } catch (BridgeException error) {
+          LOG.warn(
+              "FlightBridge: feed '{}' is dropped, but a server keeps its part of it until it is"
+                  + " dropped again with if_exists: {}",
+              feed,
+              error.getMessage());
+        }
+      }
+    }
   }
 
   /** Rows of a feed; the ticket is for the one server of this client. */

@@ -16,7 +16,9 @@ import java.io.ByteArrayInputStream;
 import java.io.File;
 import java.io.IOException;
 import java.nio.channels.Channels;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import javax.net.ssl.SSLException;
@@ -133,6 +135,21 @@ final class FlightConnection implements AutoCloseable {
       throw translated(error).during(doing);
     } catch (IOException error) {
       throw new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
+    }
+  }
+
+  /** The metadata of every flight that the server lists to this caller. */
+  List<ByteString> listFlights() {
+    try {
+      List<ByteString> found = new ArrayList<>();
+      authorized(FlightServiceGrpc.newBlockingStub(channel))
+          .withDeadlineAfter(options.timeout().toMillis(), TimeUnit.MILLISECONDS)
+          .listFlights(Flight.Criteria.getDefaultInstance())
+          .forEachRemaining(flight -> found.add(flight.getAppMetadata()));
+      return found;
+    } catch (StatusRuntimeException error) {
+      channel.resetConnectBackoff();
+      throw translated(error).during("listing the feeds of " + endpoint.uri());
     }
   }
 

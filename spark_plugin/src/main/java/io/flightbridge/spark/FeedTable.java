@@ -21,6 +21,9 @@ import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /** A feed as a table of Spark's. Nothing is asked of the server before it has to be. */
 final class FeedTable implements SupportsRead, SupportsWrite {
+  /** Property of tables of a {@link FeedCatalog}. */
+  static final String OF_CATALOG = "option.catalog";
+
   private final Map<String, String> properties;
   private final StructType schema;
 
@@ -62,12 +65,15 @@ final class FeedTable implements SupportsRead, SupportsWrite {
   }
 
   /**
-   * Whether this is a table that was made by {@code CREATE TABLE}: the session's catalog gives the
-   * options twice, once as it keeps them. A DataFrame that is saved comes without, and must not
-   * find a table that takes batches: see {@link FlightBridgeSource#createRelation}.
+   * Whether this is a table of a {@link FeedCatalog}, or was made by {@code CREATE TABLE}: the
+   * session's catalog gives the options twice, once as it keeps them. A DataFrame that is saved
+   * comes without, and must not find a table that takes batches: see {@link
+   * FlightBridgeSource#createRelation}.
    */
   private boolean isOfCatalog() {
-    return properties.containsKey("option.feed") || properties.containsKey("option.uri");
+    return properties.containsKey(OF_CATALOG)
+        || properties.containsKey("option.feed")
+        || properties.containsKey("option.uri");
   }
 
   @Override
@@ -77,7 +83,10 @@ final class FeedTable implements SupportsRead, SupportsWrite {
 
   @Override
   public WriteBuilder newWriteBuilder(LogicalWriteInfo info) {
-    return new Builder(info, with(info.options()));
+    if (properties.containsKey(OF_CATALOG)) {
+      CatalogOptions.refuseOfStatements(info.options());
+    }
+    return new Builder(info, WriteOptions.withoutReads(with(info.options())));
   }
 
   private static StructType schemaOf(Map<String, String> properties) {

@@ -18,6 +18,7 @@ import java.util.TreeSet;
  */
 record ReadOptions(String uri, String feed, long splitBytes, ConnectionOptions connection)
     implements Serializable {
+  static final String SPLIT_BYTES = "split_bytes";
   private static final long DEFAULT_SPLIT_BYTES = 64L << 20;
   private static final Set<String> OWN =
       Set.of("uri", "feed", "token", "timeout", "tls_ca", "tls_client_cert", "tls_client_key");
@@ -26,7 +27,7 @@ record ReadOptions(String uri, String feed, long splitBytes, ConnectionOptions c
   static ReadOptions parse(Map<String, String> given) {
     var options = new OptionReader(given);
     Set<String> known = new TreeSet<>(OWN);
-    known.add("split_bytes");
+    known.add(SPLIT_BYTES);
     Set<String> ignored = new TreeSet<>(WriteOptions.SPARKS_OWN);
     ignored.addAll(WriteOptions.KNOWN);
     options.refuseUnknown(known, ignored);
@@ -35,7 +36,7 @@ record ReadOptions(String uri, String feed, long splitBytes, ConnectionOptions c
     return new ReadOptions(
         uri,
         options.required("feed", "ratings"),
-        options.number("split_bytes", DEFAULT_SPLIT_BYTES, 1, Long.MAX_VALUE),
+        options.number(SPLIT_BYTES, DEFAULT_SPLIT_BYTES, 1, Long.MAX_VALUE),
         options.connection());
   }
 

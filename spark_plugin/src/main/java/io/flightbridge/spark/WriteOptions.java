@@ -9,6 +9,7 @@ import io.flightbridge.protocol.Retention;
 import io.flightbridge.protocol.Visibility;
 import io.flightbridge.protocol.WriteMode;
 import java.io.Serializable;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -105,6 +106,13 @@ public record WriteOptions(
         options.flag("shuffle"),
         options.number("seed", 0, Long.MIN_VALUE, Long.MAX_VALUE),
         options.connection());
+  }
+
+  /** What is left of the options of a table, which are those of reads and writes. */
+  static Map<String, String> withoutReads(Map<String, String> ofTable) {
+    Map<String, String> left = new HashMap<>(ofTable);
+    left.keySet().removeIf(ReadOptions.SPLIT_BYTES::equalsIgnoreCase);
+    return left;
   }
 
   Optional<Retention> retentionMessage() {
