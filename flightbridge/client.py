@@ -40,6 +40,7 @@ from flightbridge.errors import (
     InvalidArgumentError,
 )
 from flightbridge.retention import parse_retention
+from flightbridge.statistics import gather_statistics
 from flightbridge.write_input import batches_of, partitions_of
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class Client(Closing):
 
         uri = uri if isinstance(uri, str) else parse_servers(uri)
         self.uri = uri
+        self._timeout_s = timeout_s
         credentials = resolve(
             uri,
             token=token,
@@ -203,6 +205,39 @@ class Client(Closing):
         from flightbridge.v1 import commands_pb2
 
         return ServerStatus.from_proto(commands_pb2.ServerStatus.FromString(self._native.status()))
+
+    def statistics(self, feed: str, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
+        """Nulls, least and greatest values of columns of a feed, partition by partition.
+
+        The server reads the rows of these columns when it is first asked for them, and keeps what
+        it found as long as it has room.
+
+        Args:
+            feed: Name of a feed.
+            columns: Names; None for all.
+
+        Returns:
+            A table for each column, in the order of ``columns``, with a row for each partition:
+
+            - ``partition``, ``rows``, ``nulls`` and ``nans`` (int64);
+            - ``min`` and ``max``, of the column's type (an extension's: of its storage's; strings
+              and binary: without offsets of 64 bits or views). They are of what is neither null nor
+              NaN, and null where there is none; always of nested columns and of dictionaries. A
+              zero has no sign;
+            - ``min_exact`` and ``max_exact`` (bool): false where a string or binary is longer than
+              64 bytes, and cut. ``min`` then is not above it, and ``max``, which may be null, not
+              below.
+
+            Partitions that are released are left out.
+
+        Raises:
+            FeedNotFoundError: There is no such feed or column.
+            DataLossError: Rows are damaged.
+            DeadlineExceededError: For the client's ``timeout_s`` no partition was finished.
+        """
+        return gather_statistics(
+            self._native.statistics, self.schema(feed), feed, columns, self._timeout_s
+        )
 
     def drop(self, feed: str, *, if_exists: bool = False) -> None:
         """Removes a feed. Readers that have begun keep their rows.

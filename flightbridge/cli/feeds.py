@@ -1,4 +1,4 @@
-"""``flightbridge feeds ls|show|rm``: what a server holds."""
+"""``flightbridge feeds ls|show|stats|rm``: what a server holds."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def feeds() -> None:
     Examples:
       flightbridge feeds ls --server grpc://127.0.0.1:8815
       flightbridge feeds show ratings --json
+      flightbridge feeds stats ratings --column rating
       flightbridge feeds rm ratings movies --yes
     """  # noqa: D301 (click reads the backspace)
 
@@ -95,6 +96,51 @@ def show_feed(feed: str, server: str, timeout: float, as_json: bool, **credentia
             for part in info.partitions
         ],
         right=["partition", "rows", "batches", "size"],
+    )
+
+
+@feeds.command("stats")
+@click.argument("feed")
+@click.option("--column", "columns", multiple=True, help="One of several; all by default.")
+@settings.options(settings.CLIENT)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
+def show_statistics(
+    feed: str,
+    columns: tuple[str, ...],
+    server: str,
+    timeout: float,
+    as_json: bool,
+    **credentials: Any,
+) -> None:
+    """Show nulls, least and greatest values of a feed's columns, by partition.
+
+    The server reads these columns when it is first asked for them. A bound of a text of more than
+    64 bytes is cut, and marked with "...".
+    """
+    with _connect(server, timeout, credentials) as client:
+        found = client.statistics(feed, columns or None)
+    rows = [
+        {"column": name, **{key: _plain(value) for key, value in row.items()}}
+        for name, table in found.items()
+        for row in _readable(table)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["column", "partition", "rows", "nulls", "nans", "min", "max"],
+        [
+            [
+                row["column"],
+                str(row["partition"]),
+                f"{row['rows']:,}",
+                f"{row['nulls']:,}",
+                f"{row['nans']:,}",
+                *(_bound(row[side], row[f"{side}_exact"]) for side in ("min", "max")),
+            ]
+            for row in rows
+        ],
+        right=["partition", "rows", "nulls", "nans"],
     )
 
 
@@ -182,6 +228,31 @@ def _details(info: FeedInfo, schema: pa.Schema) -> dict[str, Any]:
             for part in info.partitions
         ],
     }
+
+
+def _readable(table: pa.Table) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    for side in ("min", "max"):
+        # Python's dates and times hold less than Arrow's: text of them never fails.
+        if pa.types.is_temporal(table.schema.field(side).type):
+            place = table.schema.get_field_index(side)
+            table = table.set_column(place, side, table[side].cast(pa.string()))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _bound(value: Any, exact: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value}" if exact else f"{value}..."
 
 
 def _state(info: FeedInfo) -> str:

@@ -76,6 +76,7 @@ cdef extern from "client_glue.h" namespace "flightbridge::bindings" nogil:
     CStatus Begin(CClient*, const string&, string*)
     CStatus Commit(CClient*, const string&, string*)
     CStatus Confirm(CClient*, const string&, string*)
+    CStatus Statistics(CClient*, const string&, string*)
     CStatus EndFeed(CClient*, const string&, string*)
     CStatus OpenReader(CClient*, const string&, CStatus (*)(const CStatus&),
                        shared_ptr[CRecordBatchReader]*)
@@ -253,6 +254,16 @@ cdef class NativeClient:
         cdef CStatus status
         with nogil:
             status = Confirm(client.get(), encoded, &answer)
+        _check(status)
+        return <bytes>answer
+
+    def statistics(self, bytes request not None):
+        cdef shared_ptr[CClient] client = self._open()
+        cdef string encoded = request
+        cdef string answer
+        cdef CStatus status
+        with nogil:
+            status = Statistics(client.get(), encoded, &answer)
         _check(status)
         return <bytes>answer
 

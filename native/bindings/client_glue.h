@@ -62,6 +62,14 @@ inline arrow::Status Confirm(Client* client, const std::string& encoded, std::st
   return Take(client->Act("ConfirmPosition", request.Encode(), doing), out);
 }
 
+inline arrow::Status Statistics(Client* client, const std::string& encoded, std::string* out) {
+  const auto request = proto::Parse<proto::FeedStatistics>(encoded);
+  if (!request) return Error(Code::kInternal, "the request for statistics cannot be parsed");
+  return Take(client->Act("FeedStatistics", encoded,
+                          "asking for statistics of feed '" + request->feed + "'"),
+              out);
+}
+
 inline arrow::Status EndFeed(Client* client, const std::string& feed, std::string* out) {
   return Take(client->Act("EndFeed", proto::EndFeed{feed}.Encode(), "ending feed '" + feed + "'"),
               out);

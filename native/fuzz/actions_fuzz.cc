@@ -32,13 +32,15 @@ constexpr size_t kWait = kActions.size() - 1;
 constexpr size_t kTicket = kActions.size();
 constexpr size_t kDescriptor = kTicket + 1;
 constexpr size_t kPosition = kDescriptor + 1;
-constexpr size_t kCalls = kPosition + 1;
+constexpr size_t kStatistics = kPosition + 1;
+constexpr size_t kCalls = kStatistics + 1;
 constexpr int kMostPayloads = 64;
 
 // A target that is refused everything finds nothing.
 std::array<int64_t, kActions.size()> actions_served{};
 int64_t positions_served = 0;
 int64_t payloads_served = 0;
+int64_t statistics_served = 0;
 
 void Get(std::string_view ticket) {
   auto stream = server::OpenGetStream(State(), server::Caller::Trusted(), ticket);
@@ -91,6 +93,21 @@ void Act(size_t call, std::string body) {
   CheckGenerations();
 }
 
+void Statistics(std::string_view body) {
+  const arrow::flight::Action action{"flightbridge.v1.FeedStatistics",
+                                     arrow::Buffer::FromString(std::string(body))};
+  const auto answer = server::RunAction(State().get(), server::Caller::Trusted(), action);
+  if (!answer.ok()) return;
+  const auto result = proto::Parse<proto::FeedStatisticsResult>(**answer);
+  if (!result || result->more) std::abort();  // one batch is always read
+  for (const auto& partition : result->partitions) {
+    ++statistics_served;
+    for (const auto& column : partition.columns) {
+      if (column.nulls < 0 || column.nulls > partition.rows) std::abort();
+    }
+  }
+}
+
 void Describe(std::string_view bytes) {
   static_cast<void>(proto::Parse<proto::PutCommand>(bytes));
   static_cast<void>(proto::Parse<proto::PutMetadata>(bytes));
@@ -114,6 +131,8 @@ extern "C" int FB_FUZZ_ENTRY(const uint8_t* data, size_t size) {
     Describe(body);
   } else if (call == kPosition) {
     Confirm(body);
+  } else if (call == kStatistics) {
+    Statistics(body);
   } else {
     Act(call, std::string(body));
   }

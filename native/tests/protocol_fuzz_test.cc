@@ -74,8 +74,10 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
       Call(4, proto::DescribeFeed{.feed = "grown", .after_generation = 1}.Encode()),
       Call(6, proto::EndFeed{"grown"}.Encode()),
       Call(7, proto::WaitFeed{.feed = "grown", .generation = 1, .after_generation = 1}.Encode()),
+      Call(fuzz::kStatistics, proto::FeedStatistics{fuzz::kFeed, 0, {"n", "w"}}.Encode()),
+      Call(fuzz::kStatistics, proto::FeedStatistics{fuzz::kFeed, 0, {"w"}, -1, 1 << 20}.Encode()),
   };
-  testing::RunMutations(&FuzzActions, seeds, 12'000);
+  testing::RunMutations(&FuzzActions, seeds, 16'000);
   const auto state = fuzz::State();
   EXPECT_EQ(state->streams.load(), 0);
   EXPECT_EQ(state->open_gets.load(), 0);
@@ -84,6 +86,7 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
   }
   EXPECT_GT(fuzz::payloads_served, 50);
   EXPECT_GT(fuzz::positions_served, 50);
+  EXPECT_GT(fuzz::statistics_served, 50);
 }
 
 TEST(ProtocolFuzz, IpcMessagesOfAPut) {

@@ -140,6 +140,12 @@ CALLS = {
     ),
     "DescribeFeed": ("DoAction", action("DescribeFeed", pb.DescribeFeed(feed=FEED)), "read", None),
     "WaitFeed": ("DoAction", action("WaitFeed", pb.WaitFeed(feed=FEED)), "read", None),
+    "FeedStatistics": (
+        "DoAction",
+        action("FeedStatistics", pb.FeedStatistics(feed=FEED, columns=["x"])),
+        "read",
+        None,
+    ),
     "AcquireSplits": (
         "DoAction",
         action("AcquireSplits", pb.AcquireSplits(feed=FEED)),

@@ -40,6 +40,7 @@ def test_version(capsys):
         ["feeds", "ls"],
         ["feeds", "show"],
         ["feeds", "rm"],
+        ["feeds", "stats"],
         ["stream"],
         ["doctor"],
         ["bench"],

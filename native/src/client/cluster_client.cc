@@ -45,6 +45,25 @@ std::optional<std::string> FeedOf(const std::string& action, const std::string& 
   return std::nullopt;
 }
 
+// One answer of those of all servers; it ends where the first of them does.
+proto::FeedStatisticsResult MergeStatistics(std::vector<proto::FeedStatisticsResult> parts) {
+  proto::FeedStatisticsResult all;
+  for (auto& part : parts) {
+    all.feed_id = part.feed_id;
+    if (part.more && (!all.more || part.next_partition < all.next_partition)) {
+      all.more = true;
+      all.next_partition = part.next_partition;
+    }
+    for (auto& partition : part.partitions) all.partitions.push_back(std::move(partition));
+  }
+  if (all.more) {
+    std::erase_if(all.partitions,
+                  [&](const auto& partition) { return partition.partition >= all.next_partition; });
+  }
+  std::ranges::sort(all.partitions, {}, &proto::PartitionStatistics::partition);
+  return all;
+}
+
 class ClusterClient : public Client {
  public:
   explicit ClusterClient(std::vector<std::string> servers) : servers_(std::move(servers)) {}
@@ -193,10 +212,7 @@ class ClusterClient : public Client {
       ARROW_ASSIGN_OR_RAISE(const auto columns, ResolveColumns(ticket, *schema));
       return std::make_unique<EmptyGet>(SelectFields(schema, columns));
     }
-    if (info.servers != servers_)
-      return Error(Code::kInvalidArgument, "feed '", ticket.feed,
-                   "' is on other servers than this client is connected to: name all of its "
-                   "servers, as the writer did");
+    ARROW_RETURN_NOT_OK(CheckServers(info));
     return OpenClusterGet(resolved, info, [this](size_t server, const proto::GetTicket& part) {
       return clients_[server]->OpenGet(part);
     });
@@ -205,6 +221,7 @@ class ClusterClient : public Client {
   // Leases and what readers confirm are kept by the feed's home.
   arrow::Result<std::string> Act(const std::string& action, const std::string& body,
                                  const std::string& doing) override {
+    if (action == "FeedStatistics") return Statistics(body, doing);
     const auto feed = FeedOf(action, body);
     if (feed.has_value()) return Home(*feed)->Act(action, body, doing);
     return Error(Code::kFailedPrecondition, doing, ": action ", action,
@@ -212,6 +229,32 @@ class ClusterClient : public Client {
   }
 
  private:
+  // Each server answers for the partitions that it holds.
+  arrow::Result<std::string> Statistics(const std::string& body, const std::string& doing) {
+    const auto request = proto::Parse<proto::FeedStatistics>(body);
+    if (!request) return Error(Code::kInternal, doing, ": the request cannot be parsed");
+    proto::GetTicket ticket;
+    ticket.feed = request->feed;
+    ticket.feed_id = request->feed_id;
+    ARROW_ASSIGN_OR_RAISE(const proto::FeedInfo info, Known(ticket));
+    if (info.servers.empty()) return Home(request->feed)->Act("FeedStatistics", body, doing);
+    ARROW_RETURN_NOT_OK(CheckServers(info));
+    std::vector<proto::FeedStatisticsResult> parts;
+    for (const auto& connection : connections_) {
+      ARROW_ASSIGN_OR_RAISE(parts.emplace_back(),
+                            client::Act<proto::FeedStatisticsResult>(
+                                connection.get(), "FeedStatistics", body, doing));
+    }
+    return MergeStatistics(std::move(parts)).Encode();
+  }
+
+  arrow::Status CheckServers(const proto::FeedInfo& info) const {
+    if (info.servers == servers_) return {};
+    return Error(Code::kInvalidArgument, "feed '", info.feed,
+                 "' is on other servers than this client is connected to: name all of its "
+                 "servers, as the writer did");
+  }
+
   Client* Home(const std::string& feed) const {
     return clients_[feed::HomeOf(servers_, feed)].get();
   }

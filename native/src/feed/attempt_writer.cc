@@ -332,6 +332,7 @@ class AttemptWriterImpl : public AttemptWriter {
     partition->messages = store_.TakeMessages();
     partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
     partition->index = std::make_shared<PickIndex>(partition->messages.size());
+    partition->statistics = std::make_shared<PartitionStatistics>(context_.statistics);
     ARROW_RETURN_NOT_OK(context_.stage(std::move(partition)));
     return result;
   }

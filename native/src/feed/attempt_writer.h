@@ -9,6 +9,7 @@
 #include <arrow/ipc/writer.h>
 
 #include "feed/feed_store.h"
+#include "feed/partition_statistics.h"
 #include "segment/ipc_message.h"
 
 namespace flightbridge::feed {
@@ -20,6 +21,7 @@ struct AttemptContext {
   int64_t attempt = 0;
   std::shared_ptr<arrow::Schema> schema;
   std::shared_ptr<segment::SegmentStore> segments;
+  std::shared_ptr<StatisticsRoom> statistics;
   segment::Patience patience;  // of every wait for room
   // FAILED_PRECONDITION once the job is committed, aborted or expired; counts as activity.
   std::function<arrow::Status()> check;

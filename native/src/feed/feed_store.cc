@@ -59,7 +59,9 @@ arrow::Result<std::shared_ptr<FeedStore>> FeedStore::Open(const FeedStoreOptions
 
 FeedStoreImpl::FeedStoreImpl(FeedStoreOptions options,
                              std::shared_ptr<segment::SegmentStore> segments)
-    : options_(std::move(options)), segments_(std::move(segments)) {
+    : options_(std::move(options)),
+      segments_(std::move(segments)),
+      statistics_(std::make_shared<StatisticsRoom>(segments_)) {
   if (!options_.clock_ms) options_.clock_ms = SteadyMs;
 }
 
@@ -262,6 +264,7 @@ arrow::Result<std::unique_ptr<AttemptWriter>> FeedStoreImpl::OpenAttempt(
   context.attempt = command.attempt;
   context.schema = schema;
   context.segments = segments_;
+  context.statistics = statistics_;
   const auto self = shared_from_this();
   context.check = [self, job]() -> arrow::Status {
     job->active_ms.store(self->NowMs(), std::memory_order_relaxed);

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "feed/feed_store.h"
+#include "feed/partition_statistics.h"
 #include "feed/write_job.h"
 #include "segment/data_dir.h"
 #include "segment/journal.h"
@@ -151,6 +152,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
 
   FeedStoreOptions options_;
   const std::shared_ptr<segment::SegmentStore> segments_;
+  const std::shared_ptr<StatisticsRoom> statistics_;
   const pid_t pid_ = getpid();
   std::unique_ptr<segment::DataDirLock> data_dir_lock_;  // null: in memory, as journal_
   std::unique_ptr<segment::Journal> journal_;

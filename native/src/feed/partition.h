@@ -17,6 +17,8 @@
 
 namespace flightbridge::feed {
 
+class PartitionStatistics;
+
 // One IPC message (record batch or dictionary) in a segment, exactly as it is sent to readers.
 struct StoredMessage {
   bool is_dictionary = false;
@@ -57,6 +59,7 @@ struct Partition {
   std::vector<segment::SegmentRef> segments;  // where they lie
   std::shared_ptr<VerifiedFlags> verified;    // null until the attempt is whole
   std::shared_ptr<PickIndex> index;           // likewise
+  std::shared_ptr<PartitionStatistics> statistics;  // null until it is staged
 
   // Decodes messages[i] (a record batch) without copying: its buffers lie in the segment.
   // DATA_LOSS names the partition where the bytes are not those that were written.

@@ -20,7 +20,9 @@ arrow::Status Inconsistent(std::string_view what) {
 
 // Maps the segments of a partition whose messages are not known yet; returns the whole of it.
 // Adds the segments to `held`: a segment let go is freed, and with it what others have in its file.
-arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const Partition& hollow,
+arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments,
+                                         const std::shared_ptr<StatisticsRoom>& statistics,
+                                         const Partition& hollow,
                                          std::vector<std::shared_ptr<segment::Segment>>* held) {
   auto partition = std::make_shared<Partition>(hollow);
   int64_t rows = 0;
@@ -55,6 +57,7 @@ arrow::Result<PartitionPtr> MapPartition(segment::SegmentStore& segments, const 
   }
   partition->verified = std::make_shared<VerifiedFlags>(partition->messages.size());
   partition->index = std::make_shared<PickIndex>(partition->messages.size());
+  partition->statistics = std::make_shared<PartitionStatistics>(statistics);
   return partition;
 }
 
@@ -268,7 +271,8 @@ void FeedStoreImpl::MapEverything() {
     Damage damage;
     for (auto& partition : mapped->partitions) {
       if (partition->released) continue;
-      if (auto whole = MapPartition(*segments_, *partition, &damage.held); whole.ok()) {
+      if (auto whole = MapPartition(*segments_, statistics_, *partition, &damage.held);
+          whole.ok()) {
         partition = whole.MoveValueUnsafe();
       } else {
         damage.status =
@@ -284,7 +288,7 @@ void FeedStoreImpl::MapEverything() {
   for (auto& [key, job] : jobs_) {
     // An attempt that cannot be mapped is not staged: the commit that names it says so.
     for (auto at = job->staged.begin(); at != job->staged.end();) {
-      auto whole = MapPartition(*segments_, *at->second.data, &of_attempts);
+      auto whole = MapPartition(*segments_, statistics_, *at->second.data, &of_attempts);
       if (whole.ok()) at->second.data = whole.MoveValueUnsafe();
       at = whole.ok() ? std::next(at) : job->staged.erase(at);
     }

@@ -148,6 +148,7 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
     released->segments.clear();
     released->verified.reset();
     released->index.reset();
+    released->statistics.reset();
     partition = std::move(released);
   }
   changed->confirmed = std::move(confirmed);

@@ -12,6 +12,7 @@
 #include "flightbridge/error.h"
 #include "server/confirm_internal.h"
 #include "server/lease_actions_internal.h"
+#include "server/statistics_internal.h"
 
 namespace flightbridge::server {
 namespace {
@@ -157,6 +158,13 @@ Answer ServerStatus(ServiceState* state, const Caller& caller, std::string_view 
   return state->StatusFor(caller).Encode();
 }
 
+Answer Statistics(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request,
+                        ParseBody<proto::FeedStatistics>("FeedStatistics", body));
+  ARROW_ASSIGN_OR_RAISE(const auto result, FeedStatistics(state, caller, request));
+  return result.Encode();
+}
+
 Answer OpenChannel(ServiceState* state, const Caller& caller, std::string_view body) {
   ARROW_RETURN_NOT_OK(ParseBody<proto::OpenChannel>("OpenChannel", body).status());
   return state->OfferChannel(caller).Encode();
@@ -200,6 +208,9 @@ constexpr std::array kActions = {
     Entry{"OpenChannel", "OpenChannel -> ChannelOffer: a key for one data channel", OpenChannel},
     Entry{"WaitFeed", "WaitFeed -> FeedInfo: waits for more of a feed that is being written",
           WaitFeed},
+    Entry{"FeedStatistics",
+          "FeedStatistics -> FeedStatisticsResult: nulls and bounds of columns, by partition",
+          Statistics},
     Entry{"ServerStatus", "-> ServerStatus: what the server holds and does now", ServerStatus},
 };
 

@@ -30,27 +30,6 @@ arrow::Result<proto::GetTicket> ParseTicket(std::string_view bytes) {
   return *std::move(ticket);
 }
 
-arrow::Result<std::vector<int>> ResolveColumns(const feed::Snapshot& snapshot,
-                                               const std::vector<std::string>& names) {
-  std::vector<int> columns;
-  columns.reserve(names.size());
-  for (const std::string& name : names) {
-    const std::vector<int> found = snapshot.schema->GetAllFieldIndices(name);
-    if (found.size() == 1) {
-      columns.push_back(found[0]);
-      continue;
-    }
-    std::string all;
-    for (const std::string& field : snapshot.schema->field_names()) {
-      all.append(all.empty() ? "" : ", ").append(field);
-    }
-    return Error(Code::kNotFound, "feed '", snapshot.name, "' has ",
-                 found.empty() ? "no column '" : "more than one column '", name.substr(0, 100),
-                 "'; its columns are: ", all);
-  }
-  return columns;
-}
-
 arrow::Result<PlannedRange> ResolveRange(const feed::Snapshot& snapshot,
                                          const proto::RowRange& range) {
   ARROW_ASSIGN_OR_RAISE(auto partition, snapshot.Find(range.partition));
@@ -107,6 +86,27 @@ arrow::Result<GetPlan> Plan(const feed::FeedStore& store, const proto::GetTicket
 }
 
 }  // namespace
+
+arrow::Result<std::vector<int>> ResolveColumns(const feed::Snapshot& snapshot,
+                                               const std::vector<std::string>& names) {
+  std::vector<int> columns;
+  columns.reserve(names.size());
+  for (const std::string& name : names) {
+    const std::vector<int> found = snapshot.schema->GetAllFieldIndices(name);
+    if (found.size() == 1) {
+      columns.push_back(found[0]);
+      continue;
+    }
+    std::string all;
+    for (const std::string& field : snapshot.schema->field_names()) {
+      all.append(all.empty() ? "" : ", ").append(field);
+    }
+    return Error(Code::kNotFound, "feed '", snapshot.name, "' has ",
+                 found.empty() ? "no column '" : "more than one column '", name.substr(0, 100),
+                 "'; its columns are: ", all);
+  }
+  return columns;
+}
 
 arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view bytes) {
   ARROW_ASSIGN_OR_RAISE(const proto::GetTicket ticket, ParseTicket(bytes));

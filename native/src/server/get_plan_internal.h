@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,5 +41,9 @@ struct GetPlan {
 // PERMISSION_DENIED without the scope read on the feed. Where the ticket may be of a commit that
 // only the feed's home server knows, asks it.
 arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view ticket);
+
+// The places of columns in the feed's schema. NOT_FOUND for a name that is not that of one column.
+arrow::Result<std::vector<int>> ResolveColumns(const feed::Snapshot& snapshot,
+                                               const std::vector<std::string>& names);
 
 }  // namespace flightbridge::server

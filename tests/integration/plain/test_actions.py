@@ -17,7 +17,7 @@ def test_actions(client):
     assert names == {
         "BeginWrite", "CommitWrite", "CommitStatus", "AbortWrite", "DropFeed", "DescribeFeed",
         "ServerStatus", "AcquireSplits", "RenewLease", "ReleaseSplits",
-        "OpenChannel", "WaitFeed", "EndFeed", "ConfirmPosition",
+        "OpenChannel", "WaitFeed", "EndFeed", "ConfirmPosition", "FeedStatistics",
     }  # fmt: skip
     put(client, numbers(5), "feed")
     info = pb.FeedInfo.FromString(run(client, "DescribeFeed", pb.DescribeFeed(feed="feed"))[0])
