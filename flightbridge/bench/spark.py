@@ -1,4 +1,4 @@
-"""``bench spark``: a DataFrame out of Spark by each way, in turn, on one warm session."""
+"""``bench spark``: a DataFrame out of Spark, and into it, by each way in turn, on one session."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ from flightbridge.errors import DataLossError, FailedPreconditionError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 FEED = "flightbridge-bench-spark"
 NOOP, PARQUET = "spark noop", "spark to Parquet"
 BRIDGE, FLIGHT, PYTHON = "spark to bridge", "spark to bridge by Flight's calls", "Python writer"
 BRIDGE_EPOCH, PARQUET_EPOCH = "bridge and an epoch", "Parquet and an epoch"
+BRIDGE_READ, PARQUET_READ = "bridge to spark", "Parquet to spark"
+BRIDGE_SOME, PARQUET_SOME = "bridge to spark, 1% of rows", "Parquet to spark, 1% of rows"
+PEERS = {
+    BRIDGE_EPOCH: PARQUET_EPOCH,
+    BRIDGE_READ: PARQUET_READ,
+    BRIDGE_SOME: PARQUET_SOME,
+}
 
 # Thirteen columns as a recommender's feature table has them. Random values, because columns that
 # count up cost nothing to compute and, in Parquet, nothing to store.
@@ -43,7 +50,7 @@ COLUMNS = (
 
 
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
-    """Every way in turn: rows written, and rows written and then read by tf.data once."""
+    """Rows written, and written and then read by tf.data once; then rows that Spark reads back."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with contextlib.ExitStack() as stack:
@@ -59,6 +66,10 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
         sides = _sides(spark, uri, server, folder, options, stack)
         note = progress.start("spark", len(sides) * options.repeat)
         samples = measure(sides, options.repeat, warmup=options.warmup, note=note)
+        progress.say("writing what is read")
+        sides = _reads(spark, uri, server, folder, options)
+        note = progress.start("spark reads", len(sides) * options.repeat)
+        samples |= measure(sides, options.repeat, warmup=options.warmup, note=note)
     yield from _results(samples)
 
 
@@ -74,9 +85,8 @@ def _sides(
     import flightbridge.tf
     from flightbridge import connect
 
-    rows = max(1, options.bytes // data.SPARK_ROW_BYTES)
-    tasks = spark.sparkContext.defaultParallelism * 4
-    df = spark.range(0, rows, 1, tasks).selectExpr(*COLUMNS)
+    rows = _rows(options)
+    df = _frame(spark, rows)
     path = folder / "rows"
     client = stack.enter_context(connect(uri))
     stack.callback(client.drop, FEED, if_exists=True)
@@ -114,32 +124,79 @@ def _sides(
             PARQUET_EPOCH: parquet_epoch,
         }
 
-    def timed_run(way: Callable[[], None]) -> Run:
-        def one() -> Sample:
-            return timed(
-                [lambda latencies: way()],
-                pids=lambda: {*descendants(os.getpid()), server},
-                moved_bytes=rows * data.SPARK_ROW_BYTES,
-                moved_batches=-(-rows // options.batch_rows),
-            )
+    return {name: _timed_run(way, rows, server, options) for name, way in ways.items()}
 
-        return one
 
-    return {name: timed_run(way) for name, way in ways.items()}
+def _reads(
+    spark: SparkSession, uri: str, server: int, folder: Path, options: BenchOptions
+) -> dict[str, Run]:
+    """All rows into Spark's noop sink, and those of a filter on a column that follows partitions.
+
+    Parquet has statistics of this column, too; its files are in the system's cache.
+    """
+    import flightbridge.spark
+
+    rows = _rows(options)
+    some = max(1, rows // 100)
+    df = _frame(spark, rows)
+    flightbridge.spark.write(df, uri, FEED, "overwrite", writer="connector")
+    path = str(folder / "read")
+    if options.peer:
+        df.write.parquet(path)
+
+    def bridge() -> DataFrame:
+        return spark.read.format("flightbridge").options(uri=uri, feed=FEED).load()
+
+    def parquet() -> DataFrame:
+        return spark.read.parquet(path)
+
+    def all_of(load: Callable[[], DataFrame]) -> Run:
+        return _timed_run(lambda: _drop(load()), rows, server, options)
+
+    def some_of(load: Callable[[], DataFrame]) -> Run:
+        condition = f"id >= {rows // 2} and id < {rows // 2 + some}"
+        return _timed_run(lambda: _drop(load().where(condition)), some, server, options)
+
+    ways = {BRIDGE_READ: all_of(bridge), BRIDGE_SOME: some_of(bridge)}
+    if options.peer:
+        ways |= {PARQUET_READ: all_of(parquet), PARQUET_SOME: some_of(parquet)}
+    return ways
+
+
+def _drop(df: DataFrame) -> None:
+    df.write.format("noop").mode("overwrite").save()
+
+
+def _rows(options: BenchOptions) -> int:
+    return max(1, options.bytes // data.SPARK_ROW_BYTES)
+
+
+def _frame(spark: SparkSession, rows: int) -> DataFrame:
+    tasks = spark.sparkContext.defaultParallelism * 4
+    return spark.range(0, rows, 1, tasks).selectExpr(*COLUMNS)
+
+
+def _timed_run(way: Callable[[], None], rows: int, server: int, options: BenchOptions) -> Run:
+    def one() -> Sample:
+        return timed(
+            [lambda latencies: way()],
+            pids=lambda: {*descendants(os.getpid()), server},
+            moved_bytes=rows * data.SPARK_ROW_BYTES,
+            moved_batches=-(-rows // options.batch_rows),
+        )
+
+    return one
 
 
 def _results(samples: dict[str, list[Sample]]) -> Iterator[Result]:
-    """Each way beside the noop sink, which takes rows and does nothing; epochs beside epochs."""
+    """Writes beside the noop sink, which takes rows and does nothing; the others beside Parquet."""
+    alone = {NOOP, PARQUET_READ, PARQUET_SOME}
     for name in samples:
-        if name == NOOP:
+        peer = PEERS.get(name, NOOP)
+        if name in alone or peer not in samples:
             yield summarize(name, samples[name], streams=1)
         else:
-            peer = PARQUET_EPOCH if name == BRIDGE_EPOCH else NOOP
-            yield (
-                _beside(name, peer, samples)
-                if peer in samples
-                else summarize(name, samples[name], streams=1)
-            )
+            yield _beside(name, peer, samples)
     for peer in (PARQUET, PYTHON):
         if peer in samples:
             yield _beside(BRIDGE, peer, samples, f"{BRIDGE}, beside {peer}")

@@ -146,6 +146,9 @@ def test_spark(tmp_path, own_core):
     for peer in ("spark to Parquet", "Python writer"):
         assert results[f"{ours}, beside {peer}"]["peer"]["name"] == peer
     assert results["bridge and an epoch"]["peer"]["name"] == "Parquet and an epoch"
+    for rows in ("", ", 1% of rows"):
+        read = results[f"bridge to spark{rows}"]
+        assert read["peer"]["name"] == f"Parquet to spark{rows}"
 
 
 def test_spill(tmp_path):

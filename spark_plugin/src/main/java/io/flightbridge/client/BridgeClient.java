@@ -14,6 +14,8 @@ import io.flightbridge.protocol.CommitWriteResult;
 import io.flightbridge.protocol.DescribeFeed;
 import io.flightbridge.protocol.DropFeed;
 import io.flightbridge.protocol.FeedInfo;
+import io.flightbridge.protocol.FeedStatistics;
+import io.flightbridge.protocol.FeedStatisticsResult;
 import io.flightbridge.protocol.GetTicket;
 import io.flightbridge.protocol.PutCommand;
 import io.flightbridge.protocol.WriterEpoch;
@@ -235,6 +237,17 @@ public final class BridgeClient implements AutoCloseable {
               error.getMessage());
         }
       }
+    }
+  }
+
+  /** What the columns of the partitions at the one server of this client lie between. */
+  public FeedStatisticsResult statistics(FeedStatistics asked) {
+    String doing = "asking for statistics of feed '" + asked.getFeed() + "'";
+    try {
+      return FeedStatisticsResult.parseFrom(
+          connections.get(0).act("FeedStatistics", asked.toByteArray(), doing));
+    } catch (InvalidProtocolBufferException error) {
+      throw unreadable(error);
     }
   }
 

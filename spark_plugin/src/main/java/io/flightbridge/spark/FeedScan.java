@@ -7,7 +7,9 @@ import io.flightbridge.protocol.RowRange;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
+import org.apache.spark.sql.connector.expressions.filter.Predicate;
 import org.apache.spark.sql.connector.metric.CustomMetric;
+import org.apache.spark.sql.connector.metric.CustomTaskMetric;
 import org.apache.spark.sql.connector.read.Batch;
 import org.apache.spark.sql.connector.read.InputPartition;
 import org.apache.spark.sql.connector.read.PartitionReaderFactory;
@@ -25,12 +27,27 @@ final class FeedScan implements Scan, Batch, SupportsReportStatistics {
   private final FeedInfo feed;
   private final StructType columns;
   private final long limit;
+  private final List<Predicate> filters;
+  private final int allPartitions;
 
-  FeedScan(ReadOptions options, FeedInfo feed, StructType columns, long limit) {
+  /**
+   * @param feed with those of its partitions that are read
+   * @param filters by which they were chosen
+   * @param allPartitions that it has
+   */
+  FeedScan(
+      ReadOptions options,
+      FeedInfo feed,
+      StructType columns,
+      long limit,
+      List<Predicate> filters,
+      int allPartitions) {
     this.options = options;
     this.feed = feed;
     this.columns = columns;
     this.limit = limit;
+    this.filters = filters;
+    this.allPartitions = allPartitions;
   }
 
   @Override
@@ -46,7 +63,9 @@ final class FeedScan implements Scan, Batch, SupportsReportStatistics {
         + options.uri()
         + " "
         + columns.simpleString()
-        + (limit == Long.MAX_VALUE ? "" : " limit " + limit);
+        + (limit == Long.MAX_VALUE ? "" : " limit " + limit)
+        + (filters.isEmpty() ? "" : ", PushedFilters: " + filters)
+        + (", partitions: " + feed.getPartitionsCount() + " of " + allPartitions);
   }
 
   @Override
@@ -101,6 +120,11 @@ final class FeedScan implements Scan, Batch, SupportsReportStatistics {
   @Override
   public CustomMetric[] supportedCustomMetrics() {
     return ReadMetrics.all();
+  }
+
+  @Override
+  public CustomTaskMetric[] reportDriverMetrics() {
+    return ReadMetrics.ofPlan(feed.getPartitionsCount(), allPartitions);
   }
 
   /** What one task reads. */

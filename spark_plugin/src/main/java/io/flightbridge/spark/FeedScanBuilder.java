@@ -6,39 +6,48 @@ import io.flightbridge.client.BridgeClients;
 import io.flightbridge.protocol.FeedInfo;
 import io.flightbridge.protocol.FeedState;
 import io.flightbridge.protocol.PartitionInfo;
-import org.apache.spark.sql.connector.expressions.aggregate.AggregateFunc;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
 import org.apache.spark.sql.connector.expressions.aggregate.Aggregation;
-import org.apache.spark.sql.connector.expressions.aggregate.CountStar;
+import org.apache.spark.sql.connector.expressions.filter.Predicate;
 import org.apache.spark.sql.connector.read.Scan;
 import org.apache.spark.sql.connector.read.ScanBuilder;
 import org.apache.spark.sql.connector.read.SupportsPushDownAggregates;
 import org.apache.spark.sql.connector.read.SupportsPushDownLimit;
 import org.apache.spark.sql.connector.read.SupportsPushDownRequiredColumns;
-import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.connector.read.SupportsPushDownV2Filters;
 import org.apache.spark.sql.types.StructType;
 
 /**
  * A read of a feed as it is planned: the feed is looked up once, and what is read is that content
  * or an error. Only the columns that are needed travel, of a {@code LIMIT} no more rows than it
- * takes, and of {@code COUNT(*)} none.
+ * takes, and of aggregates that are known none. Filters leave out partitions that have no row for
+ * them; Spark applies them to all others.
  */
 final class FeedScanBuilder
     implements ScanBuilder,
         SupportsPushDownRequiredColumns,
         SupportsPushDownLimit,
+        SupportsPushDownV2Filters,
         SupportsPushDownAggregates {
   private final ReadOptions options;
   private final FeedInfo feed;
   private StructType columns;
+  private final StructType schema;
+  private final FeedRanges ranges;
   private long limit = Long.MAX_VALUE;
-  private int counts;
+  private List<Predicate> filters = List.of();
+  private FeedAggregate aggregate;
 
   FeedScanBuilder(ReadOptions options, StructType columns) {
     this.options = options;
     this.columns = columns;
+    this.schema = columns;
     try (var client = BridgeClients.lease(options.uri(), options.connection())) {
       this.feed = readable(client.get().describeFeed(options.feed()));
     }
+    this.ranges = new FeedRanges(options, feed, schema);
   }
 
   @Override
@@ -52,42 +61,59 @@ final class FeedScanBuilder
     return true;
   }
 
+  /** Spark applies all of them to the rows that are read. */
+  @Override
+  public Predicate[] pushPredicates(Predicate[] predicates) {
+    filters =
+        Stream.of(predicates)
+            .filter(filter -> PartitionFilter.isUnderstood(filter, schema))
+            .toList();
+    return predicates;
+  }
+
+  @Override
+  public Predicate[] pushedPredicates() {
+    return filters.toArray(Predicate[]::new);
+  }
+
   @Override
   public boolean supportCompletePushDown(Aggregation aggregation) {
-    return onlyCountsRows(aggregation);
+    FeedAggregate answer = FeedAggregate.of(aggregation, feed.getRows(), schema, ranges);
+    return answer != null && answer.isComplete();
   }
 
   @Override
   public boolean pushAggregation(Aggregation aggregation) {
-    if (!onlyCountsRows(aggregation)) {
-      return false;
-    }
-    counts = aggregation.aggregateExpressions().length;
-    return true;
+    aggregate = FeedAggregate.of(aggregation, feed.getRows(), schema, ranges);
+    return aggregate != null;
   }
 
   @Override
   public Scan build() {
-    if (counts > 0) {
-      StructType row = new StructType();
-      for (int i = 0; i < counts; i++) {
-        row = row.add("count" + i, DataTypes.LongType, false);
-      }
-      return new CountScan(row, feed.getRows(), options.feed());
+    if (aggregate != null) {
+      return new AggregateScan(aggregate, options.feed());
     }
-    return new FeedScan(options, feed, columns, limit);
+    FeedInfo read = feed;
+    if (!filters.isEmpty()) {
+      var filter = new PartitionFilter(schema, filters);
+      var found = ranges.of(filter.columnsUsed());
+      read =
+          only(
+              feed.getPartitionsList().stream()
+                  .filter(one -> filter.mayMatch(found.getOrDefault(one.getPartition(), Map.of())))
+                  .toList());
+    }
+    return new FeedScan(options, read, columns, limit, filters, feed.getPartitionsCount());
   }
 
-  private static boolean onlyCountsRows(Aggregation aggregation) {
-    if (aggregation.groupByExpressions().length > 0) {
-      return false;
-    }
-    for (AggregateFunc function : aggregation.aggregateExpressions()) {
-      if (!(function instanceof CountStar)) {
-        return false;
-      }
-    }
-    return aggregation.aggregateExpressions().length > 0;
+  /** The feed as if it had these partitions. */
+  private FeedInfo only(List<PartitionInfo> partitions) {
+    return feed.toBuilder()
+        .clearPartitions()
+        .addAllPartitions(partitions)
+        .setRows(partitions.stream().mapToLong(PartitionInfo::getRows).sum())
+        .setBytes(partitions.stream().mapToLong(PartitionInfo::getBytes).sum())
+        .build();
   }
 
   private static FeedInfo readable(FeedInfo feed) {
