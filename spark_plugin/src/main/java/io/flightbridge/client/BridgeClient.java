@@ -90,28 +90,12 @@ public final class BridgeClient implements AutoCloseable {
             + "' (attempt "
             + command.getAttempt()
             + ")";
-    // A task that comes while the server restarts would use up Spark's tries in no time.
-    if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
-      ChannelOffer offer = connection.untilAnswered(() -> ChannelPutStream.offer(connection));
+    ChannelOffer offer = channelOf(connection);
+    if (offer != null) {
       try {
-        if (offer != null) {
-          return ChannelPutStream.open(connection, offer, command, schema, name);
-        }
+        return ChannelPutStream.open(connection, offer, command, schema, name);
       } catch (BridgeException error) {
-        // The data port may be behind a firewall that the Flight port is not behind.
-        if (options.transport().equals("channel") || !error.isUnreachable()) {
-          throw error;
-        }
-        LOG.warn(
-            "FlightBridge: no data channel, so Flight's calls are used, which are slower: {}",
-            error.getMessage());
-      }
-      if (options.transport().equals("channel")) {
-        throw new BridgeException(
-            Code.UNAVAILABLE,
-            "option transport='channel' is not possible with "
-                + connection.endpoint().uri()
-                + ": the server offers no data channel; use transport=auto");
+        withoutChannel(error);
       }
     }
     return FlightPutStream.open(connection, command, messageOf(schema), name);
@@ -252,8 +236,45 @@ public final class BridgeClient implements AutoCloseable {
   }
 
   /** Rows of a feed; the ticket is for the one server of this client. */
-  public FlightGetStream openGet(GetTicket ticket) {
-    return new FlightGetStream(connections.get(0), ticket);
+  public GetStream openGet(GetTicket ticket) {
+    FlightConnection connection = connections.get(0);
+    ChannelOffer offer = channelOf(connection);
+    if (offer != null) {
+      try {
+        return ChannelGetStream.open(connection, offer, ticket);
+      } catch (BridgeException error) {
+        withoutChannel(error);
+      }
+    }
+    return new FlightGetStream(connection, ticket);
+  }
+
+  /** The server's data channel; null where it offers none or is not to be asked. */
+  private ChannelOffer channelOf(FlightConnection connection) {
+    boolean only = options.transport().equals("channel");
+    ChannelOffer offer = null;
+    if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
+      // A task that comes while the server restarts would use up Spark's tries in no time.
+      offer = connection.untilAnswered(() -> ChannelPutStream.offer(connection));
+    }
+    if (offer == null && only) {
+      throw new BridgeException(
+          Code.UNAVAILABLE,
+          "option transport='channel' is not possible with "
+              + connection.endpoint().uri()
+              + ": the server offers no data channel; use transport=auto");
+    }
+    return offer;
+  }
+
+  /** The data port may be behind a firewall that the Flight port is not behind. */
+  private void withoutChannel(BridgeException error) {
+    if (options.transport().equals("channel") || !error.isUnreachable()) {
+      throw error;
+    }
+    LOG.warn(
+        "FlightBridge: no data channel, so Flight's calls are used, which are slower: {}",
+        error.getMessage());
   }
 
   @Override

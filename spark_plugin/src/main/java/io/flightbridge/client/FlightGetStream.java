@@ -22,7 +22,7 @@ import org.apache.arrow.vector.dictionary.DictionaryProvider;
  * Rows of a feed by Flight's DoGet, a record batch at a time. A server that is away, or frozen, is
  * noticed by the connection's keep-alive. Not thread-safe.
  */
-public final class FlightGetStream implements AutoCloseable {
+final class FlightGetStream implements GetStream {
   private static final RootAllocator MEMORY = new RootAllocator();
 
   private final String doing;
@@ -34,7 +34,7 @@ public final class FlightGetStream implements AutoCloseable {
   FlightGetStream(FlightConnection connection, GetTicket ticket) {
     this.doing = "reading feed '" + ticket.getFeed() + "'";
     this.connection = connection;
-    this.memory = MEMORY.newChildAllocator(doing, 0, Long.MAX_VALUE);
+    this.memory = newMemory(doing);
     this.client = FlightGrpcUtils.createFlightClientWithSharedChannel(memory, connection.channel());
     CallHeaders headers = new FlightCallHeaders();
     if (connection.options().token() != null) {
@@ -48,7 +48,11 @@ public final class FlightGetStream implements AutoCloseable {
     }
   }
 
-  /** Whether there is one more batch: {@link #columns} has it until the next call. */
+  static BufferAllocator newMemory(String name) {
+    return MEMORY.newChildAllocator(name, 0, Long.MAX_VALUE);
+  }
+
+  @Override
   public boolean next() {
     try {
       return stream.next();
@@ -57,17 +61,17 @@ public final class FlightGetStream implements AutoCloseable {
     }
   }
 
-  /** Rows of the batch. */
+  @Override
   public int rows() {
     return stream.getRoot().getRowCount();
   }
 
-  /** Its columns, in the order of the ticket. */
+  @Override
   public List<FieldVector> columns() {
     return stream.getRoot().getFieldVectors();
   }
 
-  /** The dictionaries of columns that have them, as of this batch. */
+  @Override
   public DictionaryProvider dictionaries() {
     return stream.getDictionaryProvider();
   }

@@ -10,7 +10,7 @@ import java.util.zip.CRC32C;
  * A frame of the data channel: a header of 88 bytes and its metadata. The layout is that of
  * native/src/channel/frame.h.
  */
-record Frame(Kind kind, long sequence, ByteBuffer metadata) {
+record Frame(Kind kind, long sequence, long bodyBytes, ByteBuffer metadata) {
   static final int HEADER_BYTES = 88;
   static final int TRAILER_BYTES = 8;
 
@@ -78,7 +78,8 @@ record Frame(Kind kind, long sequence, ByteBuffer metadata) {
       throw new BridgeException(
           Code.DATA_LOSS, "the metadata of a frame is damaged: write the partition again");
     }
-    return new Frame(Kind.values()[header.getShort(4) - 1], header.getLong(24), metadata);
+    return new Frame(
+        Kind.values()[header.getShort(4) - 1], header.getLong(24), header.getLong(16), metadata);
   }
 
   private static int crc(ByteBuffer bytes) {

@@ -97,6 +97,27 @@ final class FrameSocket implements AutoCloseable {
     }
   }
 
+  /** Some of the bytes that follow, at least one; waits for them. */
+  void receiveInto(ByteBuffer to) {
+    if (received.hasRemaining()) {
+      int count = Math.min(received.remaining(), to.remaining());
+      to.put(received.slice(received.position(), count));
+      received.position(received.position() + count);
+      return;
+    }
+    try {
+      int got;
+      while ((got = channel.read(to)) == 0) {
+        await(SelectionKey.OP_READ);
+      }
+      if (got < 0) {
+        throw new IOException("the server closed the connection");
+      }
+    } catch (IOException error) {
+      throw lost(error);
+    }
+  }
+
   /** Whether there is something to receive, or the connection has ended. */
   boolean readable() {
     try {

@@ -4,7 +4,7 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
 import io.flightbridge.client.BridgeClients;
-import io.flightbridge.client.FlightGetStream;
+import io.flightbridge.client.GetStream;
 import io.flightbridge.columns.FeedColumns;
 import io.flightbridge.protocol.GetTicket;
 import java.util.List;
@@ -21,7 +21,7 @@ final class FeedReader implements PartitionReader<ColumnarBatch> {
   private final StructType columns;
   private final long wanted;
   private final BridgeClients.Lease client;
-  private final FlightGetStream stream;
+  private final GetStream stream;
   private ColumnarBatch batch;
   private long rows;
   private long bytes;

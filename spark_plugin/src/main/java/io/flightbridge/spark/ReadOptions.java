@@ -21,7 +21,15 @@ record ReadOptions(String uri, String feed, long splitBytes, ConnectionOptions c
   static final String SPLIT_BYTES = "split_bytes";
   private static final long DEFAULT_SPLIT_BYTES = 64L << 20;
   private static final Set<String> OWN =
-      Set.of("uri", "feed", "token", "timeout", "tls_ca", "tls_client_cert", "tls_client_key");
+      Set.of(
+          "uri",
+          "feed",
+          "token",
+          "timeout",
+          "transport",
+          "tls_ca",
+          "tls_client_cert",
+          "tls_client_key");
 
   /** Options of writes are let pass: a table of a catalog has both. */
   static ReadOptions parse(Map<String, String> given) {

@@ -1,0 +1,43 @@
+"""Feeds read into Spark over a link that changes bits: found by the checksum, and read again."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import flightbridge
+
+from .proxy import DOWN, HOST, Proxy
+from .server_node import Node, free_port
+
+pytestmark = pytest.mark.spark
+
+ROWS = 1 << 18
+PARTITIONS = 2
+
+
+def test_a_flipped_bit_is_never_a_row(classic_session, tmp_path):
+    spark = classic_session
+    rng = random.Random(7)
+    table = pa.table({"x": np.random.default_rng(7).integers(-(2**62), 2**62, ROWS)})
+    node = Node(tmp_path / "data", memory_limit="64MiB", data_port=free_port())
+    try:
+        with flightbridge.connect(node.uri) as client:
+            client.write("f", table, partition_rows=ROWS // PARTITIONS)
+        options = {"uri": node.uri, "feed": "f", "split_bytes": 1 << 20, "transport": "channel"}
+        whole = spark.read.format("flightbridge").options(**options).load()
+        expected = whole.selectExpr("count(x)", "sum(hash(x))", "bit_xor(x)").first()
+        assert expected[0] == ROWS
+        with Proxy([node.port, node.settings["data_port"]]) as proxy:
+            options["uri"] = f"grpc://{HOST}:{node.port}"
+            for number in range(6):
+                # Behind the head of the stream, of either task.
+                proxy.flip(DOWN, rng.randrange(100_000, ROWS * 8 // PARTITIONS))
+                df = spark.read.format("flightbridge").options(**options).load()
+                assert df.selectExpr("count(x)", "sum(hash(x))", "bit_xor(x)").first() == expected
+                assert proxy.flips == number + 1
+    finally:
+        node.close()
