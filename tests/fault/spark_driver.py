@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PAYLOAD_DIGITS = 120  # of a row: 64 KiB, the smallest batch, are some five hundred of them
+_PAYLOAD = f"lpad(cast(id as string), {PAYLOAD_DIGITS}, '0') as payload"
 _FAULTS = "io.flightbridge.testing.TaskFaults"
 
 
@@ -163,13 +164,43 @@ def frame(
 ) -> Any:
     """Rows ``[start, start + rows)`` in a shape: ``plain``, ``mapped``, whose tasks TaskFaults
     disturbs before a shuffle of the connector's own, or ``grouped``, disturbed behind one."""
-    disturbed = f"java_method('{_FAULTS}', 'row', '{faults}', {pause_ms}L) = ''"
     ids = spark.range(start, start + rows, 1, partitions)
     if shape == "grouped":
         counted = ids.union(ids).groupBy("id").count()
         ids = counted.selectExpr("id + count - 2 as id")
-    payload = f"lpad(cast(id as string), {PAYLOAD_DIGITS}, '0') as payload"
-    return ids.filter(disturbed).selectExpr("id", payload)
+    return ids.filter(_disturbed(faults, pause_ms)).selectExpr("id", _PAYLOAD)
+
+
+def scored(
+    spark: Any,
+    model: str,
+    faults: str,
+    start: int,
+    rows: int,
+    partitions: int,
+    pause_ms: int,
+    shape: str,
+) -> Any:
+    """Rows of the shape ``plain`` with predictions. TaskFaults disturbs the tasks behind the model,
+    so that a row that it has seen is one that was scored."""
+    import flightbridge.spark
+
+    assert shape == "plain", shape
+    ids = spark.range(start, start + rows, 1, partitions)
+    inputs = ("cast(id as float) as x", "cast(id % 7 as float) as y")
+    predicted = flightbridge.spark.predict(
+        ids.selectExpr("id", _PAYLOAD, *inputs),
+        model,
+        columns=["x", "y"],
+        modules=["fb_own_layers"],
+        keep=["id", "payload"],
+        batch_size=128,
+    )
+    return predicted.filter(_disturbed(faults, pause_ms))
+
+
+def _disturbed(faults: str, pause_ms: int) -> str:
+    return f"java_method('{_FAULTS}', 'row', '{faults}', {pause_ms}L) = ''"
 
 
 def save(
@@ -179,9 +210,11 @@ def save(
     mode: str,
     options: dict[str, Any],
     executors: int = 0,
+    model: str | None = None,
     **rows: Any,
 ) -> None:
-    """Writes :func:`frame` into a feed by the Java connector, once so many executors are there."""
+    """Writes :func:`frame`, or :func:`scored` where there is a model, into a feed by the Java
+    connector, once so many executors are there."""
     import flightbridge.spark
 
     end = time.monotonic() + 120
@@ -190,7 +223,7 @@ def save(
         if time.monotonic() > end:
             raise TimeoutError(f"there are not {executors} executors")
         time.sleep(0.05)
-    df = frame(spark, **rows)
+    df = frame(spark, **rows) if model is None else scored(spark, model, **rows)
     given = {"batch_bytes": 64 << 10, **options}
     flightbridge.spark.write(df, uri, feed, mode, writer="connector", **given)
 

@@ -72,5 +72,8 @@ class Tasks:
     def hold(self, what: object) -> None:
         (self.directory / f"hold-{what}").touch()
 
+    def fail(self, partition: int) -> None:
+        (self.directory / f"fail-{partition}").touch()
+
     def go_on(self, what: object) -> None:
         (self.directory / f"hold-{what}").unlink()

@@ -21,7 +21,8 @@ public final class TaskFaults {
   /**
    * Leaves a file {@code started-STAGE-TRY-PARTITION-TASK-ATTEMPT-PID} in the directory at a task's
    * first row. At every hundredth it pauses, and from the thousandth on it waits while there is
-   * {@code hold-all}, or, in the first attempt of a partition, {@code hold-PARTITION}.
+   * {@code hold-all}, or, in the first attempt of a partition, {@code hold-PARTITION}; that attempt
+   * then fails where there is {@code fail-PARTITION}.
    *
    * @return nothing, as SQL knows it: an empty text
    */
@@ -40,6 +41,9 @@ public final class TaskFaults {
       hold(Path.of(directory, "hold-all"));
       if (task.attemptNumber() == 0 && task.stageAttemptNumber() == 0) {
         hold(Path.of(directory, "hold-" + task.partitionId()));
+        if (Files.exists(Path.of(directory, "fail-" + task.partitionId()))) {
+          throw new IllegalStateException("the first attempt fails, as it was told");
+        }
       }
     }
     return "";

@@ -8,32 +8,7 @@ from pathlib import Path
 
 import pytest
 
-OWN_LAYERS = '''"""A Keras model of its own, which notes the process that loads it."""
-
-import os
-
-import keras
-
-
-@keras.saving.register_keras_serializable(package="fbtests")
-class Doubler(keras.Model):
-    def __init__(self, log="", **settings):
-        super().__init__(**settings)
-        self.log = log
-
-    def call(self, inputs):
-        return {"double": inputs["x"] * 2, "sum": inputs["x"] + inputs["y"]}
-
-    def get_config(self):
-        return {**super().get_config(), "log": self.log}
-
-    @classmethod
-    def from_config(cls, config):
-        if config["log"]:
-            with open(config["log"], "a") as log:
-                log.write(f"{os.getpid()}\\n")
-        return cls(**config)
-'''
+from .doubler import save_doubler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +93,6 @@ def _make_models(root: Path) -> Models:
     kinds = Kinds()
     signatures = {"all": kinds.__call__, "pairs": kinds.pairs, "picky": kinds.picky}
     tf.saved_model.save(kinds, root / "kinds", signatures=signatures)
-    (root / "fb_own_layers.py").write_text(OWN_LAYERS)
     return Models(
         root,
         root / "adder.keras",
@@ -134,22 +108,6 @@ def make_doubler(models):
     """Saves a model whose class is in ``fb_own_layers`` of ``models.root``; loads leave a log."""
 
     def make(path: Path, log: Path) -> None:
-        import importlib.util
-        import sys
-
-        import numpy as np
-
-        if "fb_own_layers" not in sys.modules:
-            spec = importlib.util.spec_from_file_location(
-                "fb_own_layers", models.root / "fb_own_layers.py"
-            )
-            module = importlib.util.module_from_spec(spec)
-            sys.modules["fb_own_layers"] = module
-            spec.loader.exec_module(module)
-        model = sys.modules["fb_own_layers"].Doubler(log=str(log))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model({"x": np.ones(2, np.float32), "y": np.ones(2, np.float32)})
-            model.save(path)
+        save_doubler(models.root, path, log)
 
     return make
