@@ -163,6 +163,7 @@ test-tensorflow: $(if $(OLD_TF),.venv-classic/.built,build)
 	  --no-deps tensorflow-cpu==$(TF)
 	@.venv-tf$(TF)/bin/python -m flightbridge.tf.build > /dev/null
 	@.venv-tf$(TF)/bin/python -m pytest tests/integration/tf/test_tf_dataset.py \
+	  tests/integration/tf/test_tf_shards.py tests/integration/tf/test_tf_refusals.py \
 	  tests/integration/tf/test_tf_checkpoint.py $(ARGS)
 
 .venv-%/.installed: pyproject.toml native/tools/overlay_venv.py | $(VENV)/.installed

@@ -231,13 +231,13 @@ def read(
             By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
         lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; by default 30.
-        dtypes: Column to dtype: numbers are converted as they are gathered. See "Types" in
-            docs/tensorflow.md, which holds here too, for this and what follows.
-        fill: Column to value: what stands in for nulls, and pads lists.
-        mask: Columns, or True for all: ``x_mask`` beside ``x`` is False where there is no value.
+        dtypes: Column to dtype. This and what follows: see
+            :func:`flightbridge.column_options.column_options`.
+        fill: Column to what stands in for its nulls.
+        mask: Columns, or True for all, that get a mask.
         pad_to: Column to number of values: lists become dense.
         truncate: Columns whose lists lose what is beyond ``pad_to``.
-        vectors: Column to size of its MLlib vectors, where the feed does not say.
+        vectors: Column to size of its MLlib vectors.
         sparse: Columns of MLlib vectors that become :class:`Sparse`.
         codes: Dictionary columns to be read as codes.
         follow: Read a feed that grows (mode ``stream``, or ``visible="partition"``) generation by

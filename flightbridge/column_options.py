@@ -30,6 +30,24 @@ def column_options(
 ) -> list[commands_pb2.ColumnOptions]:
     """The options of every column that has any. Whether they fit it, the core says.
 
+    The one place where they are described; readers, ``flightbridge.spark.predict`` and model
+    servers take the same. Shapes are in "Types" of docs/tensorflow.md.
+
+    Args:
+        dtypes: Column to dtype (``"float32"``, ``tf.bfloat16``): values are converted as they are
+            gathered. Says what a decimal becomes, and ``"float64"`` makes seconds of times.
+        fill: Column to value: what stands in for nulls, and pads lists. Without it or ``mask``, a
+            null is an error.
+        mask: Columns, or True for all, that get bools beside them: ``x_mask`` for ``x``, of its
+            shape, False where a null or padding is.
+        pad_to: Column to number of values: lists become dense, ``[n, k]``. A longer one is an
+            error, unless ``truncate`` names the column.
+        truncate: Columns whose lists lose what is beyond ``pad_to``.
+        vectors: Column to size of its MLlib vectors, where the feed does not say.
+        sparse: Columns of MLlib vectors that become sparse tensors: ``tf.SparseTensor`` in
+            TensorFlow, :class:`flightbridge.batches.Sparse` elsewhere.
+        codes: Dictionary columns to be read as codes. All batches must have one dictionary.
+
     Raises:
         InvalidArgumentError: A setting has a wrong type or is out of range.
     """

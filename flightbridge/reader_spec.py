@@ -121,13 +121,14 @@ def make_spec(
         split_rows: Under ``"dynamic"``: rows of a piece at most; ``None`` leaves it to the core.
         lease_timeout_s: Under ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; ``None`` is 30.
-        dtypes: This and what follows: see :func:`flightbridge.column_options.column_options`.
+        dtypes: Column to dtype. This and what follows: see
+            :func:`flightbridge.column_options.column_options`.
         fill: Column to what stands in for its nulls.
         mask: Columns, or True for all, that get a mask.
-        pad_to: Column to the number of values that its lists are made to have.
+        pad_to: Column to number of values: lists become dense.
         truncate: Columns whose lists lose what is beyond ``pad_to``.
-        vectors: Column to the size of its MLlib vectors.
-        sparse: Columns of MLlib vectors to be read as sparse tensors.
+        vectors: Column to size of its MLlib vectors.
+        sparse: Columns of MLlib vectors that become sparse tensors.
         codes: Dictionary columns to be read as codes.
         follow: Read a feed that grows generation by generation, until it is ended.
         follow_timeout_s: Longest wait for the next generation, in seconds; ``None`` is an hour.

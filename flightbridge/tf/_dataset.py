@@ -137,20 +137,15 @@ def dataset(
             By default ``shuffle`` where it is a number, else about 8 MiB in whole batches.
         lease_timeout_s: For ``"dynamic"``: without a sign of life for that long, in seconds, a
             reader's pieces are given to others; by default 30.
-        dtypes: Column to dtype (``"float32"``, ``tf.bfloat16``): values are converted as they are
-            gathered. Says what a decimal becomes, and ``"float64"`` makes seconds of times. For
-            this and what follows, a part of a struct is ``"column.field"``, and those of a map are
-            ``"column.keys"`` and ``"column.values"``.
-        fill: Column to value: what stands in for nulls, and pads lists. Without it or ``mask``, a
-            null is an error.
-        mask: Columns, or True for all, that get a bool tensor beside them: ``x_mask`` for ``x``,
-            of its shape, False where a null or padding is.
-        pad_to: Column to number of values: lists become dense, ``[n, k]``. A longer one is an
-            error, unless ``truncate`` names the column.
+        dtypes: Column to dtype. This and what follows: see
+            :func:`flightbridge.column_options.column_options`.
+        fill: Column to what stands in for its nulls.
+        mask: Columns, or True for all, that get a mask.
+        pad_to: Column to number of values: lists become dense.
         truncate: Columns whose lists lose what is beyond ``pad_to``.
-        vectors: Column to size of its MLlib vectors, where the feed does not say.
+        vectors: Column to size of its MLlib vectors.
         sparse: Columns of MLlib vectors that become ``tf.SparseTensor``.
-        codes: Dictionary columns to be read as codes. All batches must have one dictionary.
+        codes: Dictionary columns to be read as codes.
         position: Where the first iterator begins: from ``BatchReader.position()``,
             :func:`flightbridge.tf.saved_positions` or :func:`flightbridge.reshard`. Iterators after
             it go on as they would have after the one that was saved.
