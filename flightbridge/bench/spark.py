@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FEED = "flightbridge-bench-spark"
 NOOP, PARQUET = "spark noop", "spark to Parquet"
 BRIDGE, FLIGHT, PYTHON = "spark to bridge", "spark to bridge by Flight's calls", "Python writer"
+CHANNEL = "spark to bridge over TCP"
 BRIDGE_EPOCH, PARQUET_EPOCH = "bridge and an epoch", "Parquet and an epoch"
 BRIDGE_READ, PARQUET_READ = "bridge to spark", "Parquet to spark"
 BRIDGE_SOME, PARQUET_SOME = "bridge to spark, 1% of rows", "Parquet to spark, 1% of rows"
@@ -114,6 +115,7 @@ def _sides(
     ways: dict[str, Callable[[], None]] = {
         NOOP: df.write.format("noop").mode("overwrite").save,
         BRIDGE: lambda: write("connector"),
+        CHANNEL: lambda: write("connector", transport="channel"),
         FLIGHT: lambda: write("connector", transport="flight"),
         BRIDGE_EPOCH: bridge_epoch,
     }
@@ -197,7 +199,7 @@ def _results(samples: dict[str, list[Sample]]) -> Iterator[Result]:
             yield summarize(name, samples[name], streams=1)
         else:
             yield _beside(name, peer, samples)
-    for peer in (PARQUET, PYTHON):
+    for peer in (CHANNEL, PARQUET, PYTHON):
         if peer in samples:
             yield _beside(BRIDGE, peer, samples, f"{BRIDGE}, beside {peer}")
 

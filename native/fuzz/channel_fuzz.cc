@@ -48,7 +48,8 @@ class Session {
     client_ = std::make_unique<channel::Socket>(channel::Fd(ends[0]), kStuck);
     server_ = StartThread([context, connect, fd = ends[1]] {
       channel::Frames frames(channel::Fd(fd), kStuck);
-      const server::ChannelPeer peer{(connect & kOverTcp) == 0, server::Caller::Trusted()};
+      const bool tcp = (connect & kOverTcp) != 0;
+      const server::ChannelPeer peer{!tcp, tcp, server::Caller::Trusted()};
       server::ServeChannel(context, peer, &frames);
       frames.socket().Break();
     });

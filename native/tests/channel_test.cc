@@ -1,15 +1,22 @@
 // The data channel under faults: whatever is cut, flipped or sent by a stranger, each row arrives
 // once or the caller is told, and the server goes on.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
 #include <set>
 #include <string>
+#include <vector>
 
 #include <arrow/array.h>
 #include <arrow/builder.h>
+#include <arrow/flight/client.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
 
@@ -20,6 +27,7 @@
 #include "flightbridge/error.h"
 #include "flightbridge/proto/commands.h"
 #include "flightbridge/server.h"
+#include "segment/checksum.h"
 #include "testing/jobs.h"
 #include "testing/proxy.h"
 
@@ -283,6 +291,14 @@ TEST_F(Channel, ARingIsMappedOnceForAllPutsOfItsConnection) {
 
 // ---- strangers -----------------------------------------------------------------------------
 
+channel::Message MessageOf(int64_t rows) {
+  arrow::ipc::IpcPayload payload;
+  EXPECT_TRUE(arrow::ipc::GetRecordBatchPayload(*Batch(0, rows),
+                                                arrow::ipc::IpcWriteOptions::Defaults(), &payload)
+                  .ok());
+  return Value(channel::Message::Of(payload));
+}
+
 class Stranger : public Channel {
  protected:
   void SetUp() override {
@@ -342,15 +358,180 @@ TEST_F(Stranger, ARequestWithoutAGreetingIsRefused) {
   EXPECT_EQ(CodeOf(Answer(*frames)), Code::kInvalidArgument);
 }
 
-// ---- bookkeeping ---------------------------------------------------------------------------
+// A writer that is lent a ring: what the JVM's connector does.
+class LentRing : public Stranger {
+ protected:
+  // Opens an attempt of the feed g; `ready_` has the answer.
+  std::unique_ptr<channel::Frames> Begin(uint64_t ring_bytes) {
+    auto frames = Knock();
+    EXPECT_TRUE(
+        frames->Send(Kind::kHello, proto::ChannelHello{channel::kVersion, Key()}.Encode()).ok());
+    Value(frames->ReceiveHeader(0));  // the welcome, which is empty
+    client_ = Connect();
+    Value(client_->BeginWrite(JobOf("g", "job", proto::WriteMode::kOverwrite, Schema())));
+    proto::ChannelPut put;
+    put.command = proto::PutCommand{"g", "job", partition_++, 0};
+    put.schema = (*arrow::ipc::SerializeSchema(*Schema()))->ToString();
+    put.ring_bytes = ring_bytes;
+    EXPECT_TRUE(frames->Send(Kind::kPut, put.Encode()).ok());
+    const auto header = Value(frames->ReceiveHeader(0));
+    const std::string answer = Value(frames->ReceiveMetadata(header));
+    EXPECT_EQ(header.what(), Kind::kReady);
+    ready_ = *proto::Parse<proto::ChannelReady>(answer);
+    return frames;
+  }
+  std::string Path() const {
+    return "/proc/" + std::to_string(ready_.ring->process) + "/fd/" +
+           std::to_string(ready_.ring->fd);
+  }
+  uint8_t* Map() const {
+    const channel::Fd fd(open(Path().c_str(), O_RDWR | O_CLOEXEC));
+    void* data = mmap(nullptr, ready_.ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    EXPECT_NE(data, MAP_FAILED);
+    return static_cast<uint8_t*>(data);
+  }
+  static arrow::Status Confirm(channel::Frames& frames, const uint8_t* ring) {
+    return frames.Send(Kind::kRing,
+                       std::string(reinterpret_cast<const char*>(ring), channel::kKeyBytes));
+  }
+  static arrow::Status SendAt(channel::Frames& frames, const channel::Message& message,
+                              uint64_t sequence, int64_t place, uint32_t crc) {
+    channel::Header header;
+    header.flags = channel::kInRing;
+    header.sequence = sequence;
+    header.place = place;
+    header.body_bytes = message.body_bytes();
+    return frames.SendReference(header, message.metadata(), crc);
+  }
 
-channel::Message MessageOf(int64_t rows) {
-  arrow::ipc::IpcPayload payload;
-  EXPECT_TRUE(arrow::ipc::GetRecordBatchPayload(*Batch(0, rows),
-                                                arrow::ipc::IpcWriteOptions::Defaults(), &payload)
-                  .ok());
-  return Value(channel::Message::Of(payload));
+  std::unique_ptr<Client> client_;
+  proto::ChannelReady ready_;
+  int64_t partition_ = 0;
+
+ private:
+  std::string Key() const {
+    const auto location = Value(arrow::flight::Location::Parse(server_->uri()));
+    const auto flight = Value(arrow::flight::FlightClient::Connect(location));
+    const auto body = arrow::Buffer::FromString(proto::OpenChannel{channel::kVersion}.Encode());
+    auto results = Value(flight->DoAction({"flightbridge.v1.OpenChannel", body}));
+    return proto::Parse<proto::ChannelOffer>(Value(results->Next())->body->ToString())->key;
+  }
+};
+
+TEST_F(LentRing, BodiesThatLieInItArrive) {
+  auto frames = Begin(4 << 20);
+  ASSERT_TRUE(ready_.ring.has_value());
+  EXPECT_EQ(ready_.ring->bytes, 4 << 20);
+  struct stat facts = {};
+  ASSERT_EQ(stat(Path().c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 0777, S_IRUSR | S_IWUSR);
+  EXPECT_EQ(std::filesystem::read_symlink(Path()).string(),
+            "/memfd:" + ready_.ring->name + " (deleted)");
+  {  // nobody can take it away under the server
+    const channel::Fd fd(open(Path().c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_NE(ftruncate(fd.get(), 0), 0);
+  }
+  uint8_t* const ring = Map();
+  ASSERT_TRUE(Confirm(*frames, ring).ok());
+  proto::PutEnd end;
+  for (uint64_t i = 0; i < 3; ++i) {
+    const channel::Message message = MessageOf(2000);
+    const int64_t place = static_cast<int64_t>(i) << 20;
+    const uint32_t crc = message.CopyBody(ring + place);
+    ASSERT_TRUE(SendAt(*frames, message, i, place, crc).ok());
+    end.batches += 1;
+    end.rows += 2000;
+    end.crc32c = segment::ChainChecksum(end.crc32c, crc);
+    const auto header = Value(frames->ReceiveHeader(0));
+    EXPECT_EQ(header.what(), Kind::kAck);
+    EXPECT_EQ(
+        proto::Parse<proto::ChannelAck>(Value(frames->ReceiveMetadata(header)))->next_sequence,
+        i + 1);
+  }
+  ASSERT_TRUE(frames->Send(Kind::kEnd, end.Encode()).ok());
+  const auto header = Value(frames->ReceiveHeader(0));
+  ASSERT_EQ(header.what(), Kind::kResult);
+  const auto result = *proto::Parse<proto::PutResult>(Value(frames->ReceiveMetadata(header)));
+  Value(client_->CommitWrite(
+      "g", "job", {proto::AttemptRef{0, 0, result.rows, result.batches, result.crc32c}}));
+  const auto info = Value(client_->DescribeFeed("g"));
+  EXPECT_EQ(info.rows, 6000);
+  munmap(ring, ready_.ring->bytes);
 }
+
+TEST_F(LentRing, ABodyThatChangesUnderTheServerIsDataLoss) {
+  auto frames = Begin(4 << 20);
+  ASSERT_TRUE(ready_.ring.has_value());
+  uint8_t* const ring = Map();
+  ASSERT_TRUE(Confirm(*frames, ring).ok());
+  const channel::Message message = MessageOf(2000);
+  const uint32_t crc = message.CopyBody(ring);
+  ring[100] ^= 1;
+  ASSERT_TRUE(SendAt(*frames, message, 0, 0, crc).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kDataLoss);
+  munmap(ring, ready_.ring->bytes);
+  ExpectAlive();
+}
+
+TEST_F(LentRing, WhoCannotOpenItCannotUseIt) {
+  auto frames = Begin(4 << 20);
+  ASSERT_TRUE(ready_.ring.has_value());
+  ASSERT_TRUE(frames->Send(Kind::kRing, std::string(channel::kKeyBytes, 'k')).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kPermissionDenied);
+  // Nor where it is never asked.
+  frames = Begin(4 << 20);
+  const channel::Message message = MessageOf(2000);
+  ASSERT_TRUE(SendAt(*frames, message, 0, 0, message.Checksum()).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kInvalidArgument);
+  ExpectAlive();
+}
+
+TEST_F(LentRing, IsNotLentToThoseThatDoNotAsk) {
+  auto frames = Begin(0);
+  EXPECT_FALSE(ready_.ring.has_value());
+  ASSERT_TRUE(frames->Send(Kind::kRing, std::string(channel::kKeyBytes, 'k')).ok());
+  EXPECT_EQ(CodeOf(Answer(*frames)), Code::kInvalidArgument);
+}
+
+TEST_F(LentRing, HasABoundedSize) {
+  auto frames = Begin(1);
+  EXPECT_EQ(ready_.ring->bytes, 64 << 10);
+  frames = Begin(~uint64_t{0});
+  EXPECT_EQ(ready_.ring->bytes, 64 << 20);
+}
+
+TEST_F(LentRing, TakesABoundedAmountOfMemoryInAll) {
+  std::vector<std::unique_ptr<channel::Frames>> open;
+  for (int i = 0; i < 8; ++i) {
+    open.push_back(Begin(64 << 20));
+    ASSERT_TRUE(ready_.ring.has_value()) << i;
+  }
+  open.push_back(Begin(64 << 10));
+  EXPECT_FALSE(ready_.ring.has_value());
+  open.clear();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  do {
+    Begin(64 << 20);
+  } while (!ready_.ring && std::chrono::steady_clock::now() < deadline);
+  EXPECT_TRUE(ready_.ring.has_value());
+}
+
+TEST_F(LentRing, IsGoneWithItsConnection) {
+  auto frames = Begin(4 << 20);
+  ASSERT_TRUE(ready_.ring.has_value());
+  const std::string path = Path();
+  const std::string name = "/memfd:" + ready_.ring->name + " (deleted)";
+  frames.reset();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  std::error_code gone;
+  while (std::filesystem::read_symlink(path, gone).string() == name &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_NE(std::filesystem::read_symlink(path, gone).string(), name);
+}
+
+// ---- bookkeeping ---------------------------------------------------------------------------
 
 TEST(PutWindow, KeepsASmallPutWholeAndForgetsWhatIsAckedOfALargeOne) {
   const int64_t bytes = MessageOf(100).body_bytes();

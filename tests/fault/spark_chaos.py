@@ -56,7 +56,7 @@ class Rounds:
         rows = range(first, first + rng.randrange(4000, 16_000))
         partitions = rng.randrange(2, 9)
         shape = rng.choice(("plain", "plain", "grouped"))
-        options = {"transport": rng.choice(("channel", "channel", "flight"))}
+        options = {"transport": rng.choice(("mapped", "channel", "flight"))}
         if rng.random() < 0.25:
             options |= {"shards": rng.randrange(1, 5), "shuffle": "true", "seed": first}
         mode = rng.choice(("append", "overwrite"))

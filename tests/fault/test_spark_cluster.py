@@ -65,7 +65,7 @@ def order(bridge, tasks, **changed):
     return usual | changed
 
 
-TRANSPORTS = pytest.mark.parametrize("transport", ["channel", "flight"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["mapped", "channel", "flight"])
 
 
 @TRANSPORTS
@@ -112,6 +112,9 @@ def test_killed_executor(driver, executors, bridge, client, tasks, transport):
     assert driver.outcome() == "done"
     assert len({one.task for one in tasks.started()}) > 4  # somebody had to write again
     assert_feed(client, range(ROWS))
+    # What the dead one had sent is not kept, nor memory that it was lent.
+    client.drop("f")
+    wait_for(lambda: client.status().memory_used_bytes == 0, "the end of what was staged")
 
 
 def test_every_executor_killed(driver, executors, bridge, client, tasks):

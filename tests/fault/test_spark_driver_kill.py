@@ -166,7 +166,7 @@ def test_server_killed_during_the_commit(shared, node, client, tasks, point):
     assert_feed(client, NEW)
 
 
-@pytest.mark.parametrize("transport", ["channel", "flight"])
+@pytest.mark.parametrize("transport", ["mapped", "channel", "flight"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_server_killed_during_the_tasks(shared, node, client, tasks, seed, transport):
     """Away for longer than Spark takes for all the tries of a task."""
@@ -183,6 +183,28 @@ def test_server_killed_during_the_tasks(shared, node, client, tasks, seed, trans
         node.start()
     assert driver.outcome() == "done"
     assert_feed(client, NEW)
+
+
+def test_server_away_when_the_write_begins(shared, node, client, tasks):
+    driver = shared()
+    node.kill()
+    driver.start(**order(node, tasks, mode="append"))
+    time.sleep(3)  # longer than a single try
+    assert not tasks.started()
+    node.start()
+    assert driver.outcome() == "done"
+    assert_feed(client, NEW)
+
+
+def test_server_that_stays_away_ends_the_write(shared, node, tasks):
+    driver = shared()
+    node.kill()
+    driver.start(**order(node, tasks, mode="append", options={"timeout": 3}))
+    outcome = driver.outcome()
+    assert "ServerUnavailableError" in outcome
+    assert "no server answers at" in outcome
+    assert not tasks.started()
+    node.start()
 
 
 def test_server_killed_during_a_put_that_is_held(shared, node, client, tasks):

@@ -141,9 +141,10 @@ def test_spark(tmp_path, own_core):
     results = check(bench("spark", tmp_path, *own_core)[0])
     noop, ours = "spark noop", "spark to bridge"
     assert results[noop]["peer"] is None
-    for name in (ours, f"{ours} by Flight's calls", "Python writer", "spark to Parquet"):
+    ways = (ours, f"{ours} over TCP", f"{ours} by Flight's calls")
+    for name in (*ways, "Python writer", "spark to Parquet"):
         assert results[name]["peer"]["name"] == noop
-    for peer in ("spark to Parquet", "Python writer"):
+    for peer in (f"{ours} over TCP", "spark to Parquet", "Python writer"):
         assert results[f"{ours}, beside {peer}"]["peer"]["name"] == peer
     assert results["bridge and an epoch"]["peer"]["name"] == "Parquet and an epoch"
     for rows in ("", ", 1% of rows"):

@@ -26,8 +26,9 @@ enum class Kind : uint16_t {
   kGet,        // client: ChannelGet
   kSchema,     // server: Arrow IPC schema message
   kError,      // server: ChannelError
-  kRing,       // client: the memory, passed beside it, in which bodies of kMessage lie
-  kRelease,    // client: nothing refers to the mapped message `sequence` any more
+  kRing,     // client: the memory, passed beside it, in which bodies of kMessage lie; or the first
+             // bytes of the one that the server has lent
+  kRelease,  // client: nothing refers to the mapped message `sequence` any more
 };
 
 // Where the body of a kMessage is.

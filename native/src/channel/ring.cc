@@ -5,10 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <utility>
 
+#include "channel/frame.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::channel {
@@ -47,6 +50,25 @@ arrow::Result<std::unique_ptr<Ring>> Ring::Map(Fd fd) {
       mmap(nullptr, static_cast<size_t>(facts.st_size), PROT_READ, MAP_SHARED, fd.get(), 0);
   if (data == MAP_FAILED) return Failed("map");
   return std::unique_ptr<Ring>(new Ring(std::move(fd), static_cast<uint8_t*>(data), facts.st_size));
+}
+
+arrow::Result<LentRing> Ring::Lend(int64_t bytes) {
+  std::random_device random;  // the system's generator
+  LentRing lent;
+  lent.name = "flightbridge-ring-";
+  for (int i = 0; i < 32; ++i) lent.name.push_back("0123456789abcdef"[random() & 15]);
+  lent.key.resize(kKeyBytes);
+  std::ranges::generate(lent.key, [&] { return static_cast<char>(random() & 0xff); });
+  Fd fd(memfd_create(lent.name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const auto size = static_cast<ssize_t>(lent.key.size());
+  // A memfd is made for everybody to open.
+  if (!fd || fchmod(fd.get(), S_IRUSR | S_IWUSR) != 0 || fallocate(fd.get(), 0, 0, bytes) != 0 ||
+      pwrite(fd.get(), lent.key.data(), lent.key.size(), 0) != size ||
+      fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return Failed("create");
+  }
+  ARROW_ASSIGN_OR_RAISE(lent.ring, Map(std::move(fd)));
+  return lent;
 }
 
 Ring::~Ring() { munmap(data_, static_cast<size_t>(bytes_)); }

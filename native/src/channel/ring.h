@@ -1,10 +1,12 @@
 // Memory that a writer shares with the server on its own machine: it copies the bodies of its
-// messages into it, and only their headers travel. Both sides keep their mapping for as long as the
+// messages into it, and only their headers travel. The writer makes it, or, where it has no way to
+// make a memfd or to pass one, the server. Both sides keep their mapping for as long as the
 // connection lives: making a fresh one costs a page fault for every page of it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include <arrow/result.h>
 
@@ -23,6 +25,10 @@ class Ring {
   // The server's. INVALID_ARGUMENT for a descriptor that could shrink under the mapping, and with
   // that kill this process.
   static arrow::Result<std::unique_ptr<Ring>> Map(Fd fd);
+  // The server's side of one that it makes itself: only processes of its own user can open it, by
+  // /proc, and nobody can cut it. All its pages are there from the start, so that no write to it
+  // can fail.
+  static arrow::Result<struct LentRing> Lend(int64_t bytes);
   ~Ring();
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
@@ -39,6 +45,12 @@ class Ring {
   Fd fd_;
   uint8_t* data_;
   int64_t bytes_;
+};
+
+struct LentRing {
+  std::unique_ptr<Ring> ring;
+  std::string name;  // of its file, like no other's
+  std::string key;   // its first kKeyBytes bytes: who knows them has opened it
 };
 
 }  // namespace flightbridge::channel

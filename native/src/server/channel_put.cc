@@ -1,3 +1,6 @@
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -26,6 +29,9 @@ constexpr milliseconds kTakeOver{10'000};
 constexpr milliseconds kNextMessage{60 * 60'000};
 // Acks free the writer's memory: often enough for a small window, seldom enough to cost nothing.
 constexpr int64_t kAckBytes = 1 << 20;
+// A ring that is lent has at least and at most so many bytes.
+constexpr uint64_t kLeastLent = 64 << 10;
+constexpr uint64_t kMostLent = 64 << 20;
 
 arrow::Result<std::shared_ptr<arrow::Schema>> ParseSchema(const std::string& bytes) {
   arrow::io::BufferReader reader(std::make_shared<arrow::Buffer>(std::string_view(bytes)));
@@ -40,12 +46,14 @@ arrow::Result<std::shared_ptr<arrow::Schema>> ParseSchema(const std::string& byt
 class PutReceiver {
  public:
   PutReceiver(ServiceState* state, const ChannelPeer& peer, channel::Frames* frames,
-              feed::AttemptWriter* attempt, std::unique_ptr<channel::Ring>* ring)
+              feed::AttemptWriter* attempt, channel::LentRing lent,
+              std::unique_ptr<channel::Ring>* ring)
       : state_(state),
         open_(&state->open_puts),
         peer_(peer),
         frames_(frames),
         attempt_(attempt),
+        lent_(std::move(lent)),
         ring_(*ring) {}
 
   // Up to the result; OK also where the writer gave up.
@@ -55,7 +63,10 @@ class PutReceiver {
       (void)ended;  // the next read says so, too
       ARROW_ASSIGN_OR_RAISE(const Header header, frames_->ReceiveHeader(state_->max_batch_bytes));
       switch (header.what()) {
-        case Kind::kMessage: ARROW_RETURN_NOT_OK(TakeMessage(header)); break;
+        case Kind::kMessage:
+          lent_ = {};  // the client had its chance
+          ARROW_RETURN_NOT_OK(TakeMessage(header));
+          break;
         case Kind::kRing: ARROW_RETURN_NOT_OK(TakeRing(header)); break;
         case Kind::kEnd: return Finish(header);
         case Kind::kError: return frames_->ReceiveMetadata(header).status();
@@ -69,7 +80,16 @@ class PutReceiver {
 
  private:
   arrow::Status TakeRing(const Header& header) {
-    ARROW_RETURN_NOT_OK(frames_->ReceiveMetadata(header).status());
+    ARROW_ASSIGN_OR_RAISE(const std::string key, frames_->ReceiveMetadata(header));
+    if (lent_.ring != nullptr) {
+      if (key != lent_.key) {
+        return Error(Code::kPermissionDenied,
+                     "the client has not opened the ring that it was lent: it uses what only "
+                     "processes of this server's user can open");
+      }
+      ring_ = std::move(lent_.ring);
+      return {};
+    }
     if (!peer_.local) return channel::Unexpected(header, "a message over TCP");
     ARROW_ASSIGN_OR_RAISE(ring_, channel::Ring::Map(frames_->socket().TakeFd()));
     return {};
@@ -145,16 +165,29 @@ class PutReceiver {
   const ChannelPeer& peer_;
   channel::Frames* const frames_;
   feed::AttemptWriter* const attempt_;
+  channel::LentRing lent_;                // until the client says that it has opened it
   std::unique_ptr<channel::Ring>& ring_;  // the connection's
   int64_t unacked_bytes_ = 0;
   bool staged_ = false;
 };
 
+// Where there is no memory for a ring, the bodies come over the socket.
+channel::LentRing Lend(ChannelContext* context, int64_t bytes, ChannelHoldings* held) {
+  held->ring.reset();
+  held->lent = {};
+  held->lent = LentBytes::Take(&context->lent_bytes, bytes);
+  if (held->lent) {
+    if (auto made = channel::Ring::Lend(bytes); made.ok()) return *std::move(made);
+    held->lent = {};
+  }
+  return {};
+}
+
 }  // namespace
 
 arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
                               const Header& header, channel::Frames* frames,
-                              std::unique_ptr<channel::Ring>* ring) {
+                              ChannelHoldings* held) {
   ARROW_ASSIGN_OR_RAISE(const std::string metadata, frames->ReceiveMetadata(header));
   const auto put = proto::Parse<proto::ChannelPut>(metadata);
   if (!put || !put->command) {
@@ -180,8 +213,18 @@ arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
     ARROW_ASSIGN_OR_RAISE(attempt, store.OpenAttempt(command, schema, claim.interrupted()));
   }
   ready.next_sequence = static_cast<uint64_t>(attempt->messages());
+  channel::LentRing lent;
+  if (put->ring_bytes != 0 && peer.same_host) {
+    const uint64_t bytes = std::clamp(put->ring_bytes, kLeastLent, kMostLent);
+    lent = Lend(context, static_cast<int64_t>(bytes), held);
+    if (lent.ring != nullptr) {
+      ready.ring = proto::LentRing{static_cast<uint32_t>(getpid()),
+                                   static_cast<uint32_t>(lent.ring->fd()), lent.name, bytes};
+    }
+  }
   ARROW_RETURN_NOT_OK(frames->Send(Kind::kReady, ready.Encode()));
-  PutReceiver receiver(context->state.get(), peer, frames, attempt.get(), ring);
+  PutReceiver receiver(context->state.get(), peer, frames, attempt.get(), std::move(lent),
+                       &held->ring);
   const arrow::Status status = receiver.Run();
   const channel::Socket& socket = frames->socket();
   const bool gone = socket.lost() || socket.broken() || socket.PeerGone();

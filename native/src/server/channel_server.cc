@@ -85,6 +85,30 @@ int PortOf(const Fd& fd) {
              : ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
 
+// Whether a connection never left this machine. A hint only: nothing is granted for it.
+bool OwnAddress(int fd) {
+  sockaddr_storage own = {};
+  sockaddr_storage peer = {};
+  socklen_t own_size = sizeof(own);
+  socklen_t peer_size = sizeof(peer);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_size) != 0 ||
+      getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0 ||
+      own.ss_family != peer.ss_family) {
+    return false;
+  }
+  if (own.ss_family == AF_INET6) {
+    return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(own).sin6_addr,
+                       &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr,
+                       sizeof(in6_addr)) == 0;
+  }
+  if (own.ss_family != AF_INET) return false;
+  const in_addr_t mine = reinterpret_cast<const sockaddr_in&>(own).sin_addr.s_addr;
+  const in_addr_t theirs = reinterpret_cast<const sockaddr_in&>(peer).sin_addr.s_addr;
+  const auto loopback = [](in_addr_t address) { return (ntohl(address) >> 24) == IN_LOOPBACKNET; };
+  // 127.0.1.1, which some systems call the machine's name, answers to 127.0.0.1.
+  return mine == theirs || (loopback(mine) && loopback(theirs));
+}
+
 // Mapped memory holds more than one feed: only for those who could read it anyway.
 bool SameUser(int fd) {
   ucred peer = {};
@@ -151,6 +175,7 @@ void ChannelServer::Accept(int listener, bool local) {
   ChannelPeer peer;
   peer.local = local && SameUser(fd.get());
   if (local && !peer.local) return;
+  peer.same_host = !local && OwnAddress(fd.get());
   auto frames = std::make_unique<channel::Frames>(std::move(fd), std::chrono::milliseconds(1000));
   const std::lock_guard lock(mutex_);
   if (connections_.size() >= kMostConnections) {

@@ -51,7 +51,7 @@ arrow::Result<Caller> Greet(ChannelContext* context, channel::Frames* frames) {
 arrow::Status ServeRequest(ChannelContext* context, const ChannelPeer& peer, const Header& header,
                            channel::Frames* frames, ChannelHoldings* held) {
   switch (header.what()) {
-    case Kind::kPut: return ServeChannelPut(context, peer, header, frames, &held->ring);
+    case Kind::kPut: return ServeChannelPut(context, peer, header, frames, held);
     case Kind::kGet: return ServeChannelGet(context, peer, header, frames, &held->loans);
     default: return channel::Unexpected(header, "a request");
   }

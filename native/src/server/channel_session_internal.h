@@ -1,12 +1,14 @@
 // One connection of the data channel, from its first byte to its last.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "channel/frames.h"
 #include "channel/ring.h"
@@ -17,10 +19,42 @@
 
 namespace flightbridge::server {
 
+// Bytes of rings that are lent, of all connections together: nothing else bounds them.
+class LentBytes {
+ public:
+  static constexpr int64_t kMost = 512 << 20;
+
+  LentBytes() = default;
+  LentBytes(LentBytes&& other) noexcept { *this = std::move(other); }
+  LentBytes& operator=(LentBytes&& other) noexcept {
+    std::swap(total_, other.total_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~LentBytes() {
+    if (total_ != nullptr) total_->fetch_sub(bytes_);
+  }
+
+  // Empty where that would be too many.
+  static LentBytes Take(std::atomic<int64_t>* total, int64_t bytes) {
+    LentBytes taken;
+    taken.total_ = total;
+    taken.bytes_ = bytes;
+    if (total->fetch_add(bytes) + bytes > kMost) return {};  // gives them back
+    return taken;
+  }
+  explicit operator bool() const { return total_ != nullptr; }
+
+ private:
+  std::atomic<int64_t>* total_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
 struct ChannelContext {
   std::shared_ptr<ServiceState> state;
   ChannelKeys keys;
   PutSessions puts;
+  std::atomic<int64_t> lent_bytes{0};
 
   // Around each put and get, so that a stopping server can wait for them. False once it stops.
   bool Begin();
@@ -38,6 +72,7 @@ struct ChannelContext {
 // What is known of who is at the other end.
 struct ChannelPeer {
   bool local = false;                 // by the Unix socket, and a process of this server's own user
+  bool same_host = false;             // by TCP, from one of this machine's own addresses
   Caller caller = Caller::Trusted();  // whom the key was issued to
 };
 
@@ -45,6 +80,7 @@ struct ChannelPeer {
 struct ChannelHoldings {
   Loans loans;
   std::unique_ptr<channel::Ring> ring;  // of a writer on this machine, mapped once
+  LentBytes lent;                       // that ring's, if it is lent
 };
 
 // Serves puts and gets, one after the other, until the client ends the connection, breaks a rule,
@@ -54,7 +90,7 @@ void ServeChannel(ChannelContext* context, const ChannelPeer& peer, channel::Fra
 // A put from its kPut frame on; ends with the result on its way, or an error.
 arrow::Status ServeChannelPut(ChannelContext* context, const ChannelPeer& peer,
                               const channel::Header& header, channel::Frames* frames,
-                              std::unique_ptr<channel::Ring>* ring);
+                              ChannelHoldings* held);
 // Likewise a get from its kGet frame on.
 arrow::Status ServeChannelGet(ChannelContext* context, const ChannelPeer& peer,
                               const channel::Header& header, channel::Frames* frames, Loans* loans);

@@ -23,6 +23,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import org.apache.arrow.vector.types.pojo.Schema;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -48,7 +49,10 @@ public final class BridgeClient implements AutoCloseable {
     }
   }
 
-  /** Opens a write job, the home first: the others ask it about the job. Idempotent by job id. */
+  /**
+   * Opens a write job, the home first: the others ask it about the job. Idempotent by job id, and
+   * repeated while a server is away: Spark may have worked for hours on what is to be written.
+   */
   public BeginWriteResult beginWrite(BeginWrite asked) {
     String doing = "beginning a write of feed '" + asked.getFeed() + "'";
     if (servers.size() == 1) {
@@ -78,8 +82,9 @@ public final class BridgeClient implements AutoCloseable {
    * Opens one attempt at a partition, at the server where the partition belongs.
    *
    * @param schema an encapsulated Arrow IPC schema message
+   * @param batchBytes of about how many bytes its record batches will be
    */
-  public PutStream openPut(PutCommand command, byte[] schema) {
+  public PutStream openPut(PutCommand command, byte[] schema, long batchBytes) {
     int server = Placement.serverOf(servers, command.getFeed(), command.getPartition());
     FlightConnection connection = connections.get(server);
     String name =
@@ -93,7 +98,7 @@ public final class BridgeClient implements AutoCloseable {
     ChannelOffer offer = channelOf(connection);
     if (offer != null) {
       try {
-        return ChannelPutStream.open(connection, offer, command, schema, name);
+        return ChannelPutStream.open(connection, offer, command, schema, batchBytes, name);
       } catch (BridgeException error) {
         withoutChannel(error);
       }
@@ -251,7 +256,7 @@ public final class BridgeClient implements AutoCloseable {
 
   /** The server's data channel; null where it offers none or is not to be asked. */
   private ChannelOffer channelOf(FlightConnection connection) {
-    boolean only = options.transport().equals("channel");
+    boolean only = !Set.of("auto", "flight").contains(options.transport());
     ChannelOffer offer = null;
     if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
       // A task that comes while the server restarts would use up Spark's tries in no time.
@@ -260,16 +265,20 @@ public final class BridgeClient implements AutoCloseable {
     if (offer == null && only) {
       throw new BridgeException(
           Code.UNAVAILABLE,
-          "option transport='channel' is not possible with "
+          "option transport='"
+              + options.transport()
+              + "' is not possible with "
               + connection.endpoint().uri()
-              + ": the server offers no data channel; use transport=auto");
+              + ": the server offers no data channel"
+              + (connection.endpoint().tls() ? " where it has TLS" : "")
+              + "; use transport=auto");
     }
     return offer;
   }
 
   /** The data port may be behind a firewall that the Flight port is not behind. */
   private void withoutChannel(BridgeException error) {
-    if (options.transport().equals("channel") || !error.isUnreachable()) {
+    if (!options.transport().equals("auto") || !error.isUnreachable()) {
       throw error;
     }
     LOG.warn(
@@ -285,7 +294,7 @@ public final class BridgeClient implements AutoCloseable {
   private BeginWriteResult begin(int server, BeginWrite begin, String doing) {
     try {
       return BeginWriteResult.parseFrom(
-          connections.get(server).act("BeginWrite", begin.toByteArray(), doing));
+          connections.get(server).actUntilAnswered("BeginWrite", begin.toByteArray(), doing));
     } catch (InvalidProtocolBufferException error) {
       throw unreadable(error);
     }

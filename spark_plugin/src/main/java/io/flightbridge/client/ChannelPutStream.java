@@ -15,6 +15,7 @@ import io.flightbridge.protocol.ChannelReady;
 import io.flightbridge.protocol.OpenChannel;
 import io.flightbridge.protocol.PutCommand;
 import io.flightbridge.protocol.PutResult;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;
@@ -32,12 +33,18 @@ final class ChannelPutStream implements PutStream {
   // Sent and not acknowledged: enough to keep a fast link busy, little enough for every task to
   // hold.
   private static final long WINDOW_BYTES = 32L << 20;
+  // A smaller body costs less on the socket.
+  private static final long RING_FROM = 16L << 10;
+  // One is written while the server copies the one before; more would only cost fresh pages.
+  private static final long RING_BATCHES = 4;
+  private static final long MOST_RING_BYTES = 64L << 20;
   private static final long FIRST_PAUSE_MS = 50;
   private static final long LAST_PAUSE_MS = 1000;
 
   private final FlightConnection connection;
   private final PutCommand command;
   private final byte[] schema;
+  private final long ringBytes; // to be asked for
   private final String name;
   private final PutTotals totals = new PutTotals();
   private final Deque<EncodedBatch> window = new ArrayDeque<>(); // [acked, end)
@@ -45,13 +52,21 @@ final class ChannelPutStream implements PutStream {
   private long inFlight;
   private long next; // the first that was not sent over this socket
   private FrameSocket socket;
+  private SharedRing ring; // null: bodies go over the socket
+  private RingSpace space;
+  private long mappedBytes;
   private PutResult staged;
   private long waitedBefore;
   private boolean inFrame;
   private boolean over;
 
   private ChannelPutStream(
-      FlightConnection connection, PutCommand command, byte[] schema, String name) {
+      FlightConnection connection,
+      PutCommand command,
+      byte[] schema,
+      long batchBytes,
+      String name) {
+    this.ringBytes = Math.min(RING_BATCHES * batchBytes, MOST_RING_BYTES);
     this.connection = connection;
     this.command = command;
     this.schema = schema;
@@ -74,8 +89,9 @@ final class ChannelPutStream implements PutStream {
       ChannelOffer offer,
       PutCommand command,
       byte[] schema,
+      long batchBytes,
       String name) {
-    var put = new ChannelPutStream(connection, command, schema, name);
+    var put = new ChannelPutStream(connection, command, schema, batchBytes, name);
     try {
       put.begin(offer, false);
     } catch (BridgeException error) {
@@ -120,6 +136,11 @@ final class ChannelPutStream implements PutStream {
   @Override
   public long waitedNanos() {
     return waitedBefore + (socket == null ? 0 : socket.waitedNanos());
+  }
+
+  @Override
+  public long mappedBytes() {
+    return mappedBytes;
   }
 
   @Override
@@ -196,7 +217,8 @@ final class ChannelPutStream implements PutStream {
         ChannelPut.newBuilder()
             .setCommand(command)
             .setSchema(ByteString.copyFrom(schema))
-            .setResume(resume);
+            .setResume(resume)
+            .setRingBytes(transport().equals("channel") ? 0 : ringBytes);
     sendFrame(Frame.Kind.PUT, put.build().toByteArray());
     ChannelReady ready = parse(ChannelReady.parser(), await(Frame.Kind.READY));
     if (ready.hasStaged()) {
@@ -217,6 +239,36 @@ final class ChannelPutStream implements PutStream {
     }
     acknowledge(wanted);
     next = wanted;
+    useRing(ready);
+  }
+
+  private String transport() {
+    return connection.options().transport();
+  }
+
+  // On one machine the bodies go through memory of the server's, if this process may open it.
+  private void useRing(ChannelReady ready) {
+    String why = "the server lends no memory, as to a writer on another machine";
+    if (ready.hasRing()) {
+      try {
+        ring = SharedRing.open(ready.getRing());
+        space = new RingSpace(ring.bytes());
+        sendFrame(Frame.Kind.RING, ring.key());
+      } catch (IOException error) {
+        why = error.getMessage();
+      }
+    }
+    Ways.note(connection.endpoint().uri(), ring != null, why);
+    if (ring == null && transport().equals("mapped")) {
+      throw new BridgeException(
+          Code.UNAVAILABLE,
+          "option transport='mapped' is not possible with "
+              + connection.endpoint().uri()
+              + ": "
+              + why
+              + "; use transport=auto",
+          new ServerSaid());
+    }
   }
 
   private void sendWindow() {
@@ -228,9 +280,7 @@ final class ChannelPutStream implements PutStream {
       if (sequence++ < next || staged != null) {
         continue;
       }
-      List<ByteBuffer> parts = new ArrayList<>();
-      parts.add(Frame.encode(Frame.Kind.MESSAGE, next, batch.metadata(), batch.bodyBytes()));
-      parts.addAll(batch.body());
+      List<ByteBuffer> parts = message(batch);
       ByteBuffer trailer =
           ByteBuffer.allocateDirect(Frame.TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
       parts.add(trailer.putInt(batch.crc32c()).putInt(0).flip());
@@ -239,6 +289,27 @@ final class ChannelPutStream implements PutStream {
       inFrame = false;
       next++;
     }
+  }
+
+  // The next message, without its trailer: with its body, or with the place to which that was
+  // copied.
+  private List<ByteBuffer> message(EncodedBatch batch) {
+    List<ByteBuffer> parts = new ArrayList<>();
+    long bytes = batch.bodyBytes();
+    if (ring == null || bytes < RING_FROM || bytes > ring.bytes() / 2) {
+      parts.add(Frame.encode(Frame.Kind.MESSAGE, next, batch.metadata(), bytes));
+      parts.addAll(batch.body());
+      return parts;
+    }
+    long place = space.allocate(next, bytes);
+    while (place < 0) {
+      takeAnswer();
+      place = space.allocate(next, bytes);
+    }
+    ring.copy(place, batch.body());
+    mappedBytes += bytes;
+    parts.add(Frame.encodeInRing(next, batch.metadata(), bytes, place));
+    return parts;
   }
 
   private void takeAnswer() {
@@ -277,6 +348,9 @@ final class ChannelPutStream implements PutStream {
       batch.release();
       acked++;
     }
+    if (space != null) {
+      space.free(upTo);
+    }
   }
 
   private static BridgeException refusal(String message) {
@@ -304,6 +378,11 @@ final class ChannelPutStream implements PutStream {
       waitedBefore += socket.waitedNanos();
       socket.close();
       socket = null;
+    }
+    if (ring != null) {
+      ring.close();
+      ring = null;
+      space = null;
     }
   }
 

@@ -11,7 +11,8 @@ import java.time.Duration;
  * @param tlsClientCert PEM file of the client's certificate chain, or null
  * @param tlsClientKey PEM file of its private key, or null
  * @param timeout of every call, and of every wait on a stream
- * @param transport {@code auto}, {@code channel} or {@code flight}: how record batches travel
+ * @param transport {@code auto}, {@code mapped}, {@code channel} or {@code flight}: how record
+ *     batches travel
  */
 public record ConnectionOptions(
     String token,

@@ -16,7 +16,10 @@ record Frame(Kind kind, long sequence, long bodyBytes, ByteBuffer metadata) {
 
   private static final int MAGIC = 0x31434246; // "FBC1"
   private static final int MOST_METADATA_BYTES = 16 << 20;
+  private static final int PLACE_AT = 72;
   private static final int HEADER_CRC_AT = 84;
+  private static final short INLINE = 0; // the flags: where the body is
+  private static final short IN_RING = 1;
 
   /** In the order of the protocol's numbers, from 1. */
   enum Kind {
@@ -37,17 +40,28 @@ record Frame(Kind kind, long sequence, long bodyBytes, ByteBuffer metadata) {
 
   /** A header of this machine's own, followed by its metadata in the same buffer. */
   static ByteBuffer encode(Kind kind, long sequence, ByteBuffer metadata, long bodyBytes) {
+    return encode(kind, INLINE, sequence, metadata, bodyBytes, 0);
+  }
+
+  /** A message whose body lies in the ring. */
+  static ByteBuffer encodeInRing(long sequence, ByteBuffer metadata, long bodyBytes, long place) {
+    return encode(Kind.MESSAGE, IN_RING, sequence, metadata, bodyBytes, place);
+  }
+
+  private static ByteBuffer encode(
+      Kind kind, short flags, long sequence, ByteBuffer metadata, long bodyBytes, long place) {
     ByteBuffer frame =
         ByteBuffer.allocateDirect(HEADER_BYTES + metadata.remaining())
             .order(ByteOrder.LITTLE_ENDIAN);
     frame.putInt(MAGIC);
     frame.putShort((short) (kind.ordinal() + 1));
-    frame.putShort((short) 0);
+    frame.putShort(flags);
     frame.putInt(metadata.remaining());
     frame.putInt(crc(metadata.duplicate()));
     frame.putLong(bodyBytes);
     frame.putLong(sequence);
     frame.putLong(-1); // partition: of gets only
+    frame.putLong(PLACE_AT, place);
     frame.position(HEADER_CRC_AT);
     frame.putInt(crc(frame.duplicate().flip()));
     frame.put(metadata.duplicate());

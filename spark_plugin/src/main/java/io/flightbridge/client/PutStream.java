@@ -18,6 +18,11 @@ public interface PutStream extends AutoCloseable {
   /** Nanoseconds spent waiting for the server to take more. */
   long waitedNanos();
 
+  /** Bytes of bodies that went through memory shared with the server, and not over a socket. */
+  default long mappedBytes() {
+    return 0;
+  }
+
   /** Gives up what is not finished. */
   @Override
   void close();

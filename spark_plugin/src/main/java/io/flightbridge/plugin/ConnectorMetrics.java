@@ -12,6 +12,7 @@ final class ConnectorMetrics {
   static void register(MetricRegistry registry) {
     gauge(registry, "rowsSent", WriteTotals::rows);
     gauge(registry, "bytesSent", WriteTotals::bytes);
+    gauge(registry, "bytesMapped", WriteTotals::mappedBytes);
     gauge(registry, "waitedMs", () -> WriteTotals.waitedNanos() / 1_000_000);
     gauge(registry, "attemptsFinished", WriteTotals::finished);
     gauge(registry, "attemptsGivenUp", WriteTotals::givenUp);

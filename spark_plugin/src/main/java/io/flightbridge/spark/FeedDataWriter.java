@@ -23,6 +23,7 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
   private PutStream put;
   private long rows;
   private long bytes;
+  private long mappedBytes;
   private long waitedNanos;
   private boolean finished;
 
@@ -72,7 +73,8 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
   public void close() {
     if (put != null) {
       waitedNanos = put.waitedNanos();
-      WriteTotals.ended(finished, waitedNanos);
+      mappedBytes = put.mappedBytes();
+      WriteTotals.ended(finished, mappedBytes, waitedNanos);
       put.close();
       put = null;
     }
@@ -85,12 +87,14 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
 
   @Override
   public CustomTaskMetric[] currentMetricsValues() {
-    return WriteMetrics.values(rows, bytes, put == null ? waitedNanos : put.waitedNanos());
+    return put == null
+        ? WriteMetrics.values(rows, bytes, mappedBytes, waitedNanos)
+        : WriteMetrics.values(rows, bytes, put.mappedBytes(), put.waitedNanos());
   }
 
   private void send(EncodedBatch batch) {
     if (put == null) {
-      open();
+      open(batch.bodyBytes());
     }
     rows += batch.rows();
     bytes += batch.bodyBytes();
@@ -98,7 +102,7 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
     put.write(batch);
   }
 
-  private void open() {
+  private void open(long batchBytes) {
     client = BridgeClients.lease(job.options().uri(), job.options().connection());
     PutCommand command =
         PutCommand.newBuilder()
@@ -107,6 +111,6 @@ final class FeedDataWriter implements DataWriter<InternalRow> {
             .setPartition(partition)
             .setAttempt(task)
             .build();
-    put = client.get().openPut(command, job.arrowSchema());
+    put = client.get().openPut(command, job.arrowSchema(), batchBytes);
   }
 }

@@ -125,9 +125,9 @@ final class OptionReader {
             "transport",
             "auto",
             text -> {
-              if (!Set.of("auto", "channel", "flight").contains(text)) {
+              if (!Set.of("auto", "mapped", "channel", "flight").contains(text)) {
                 throw new IllegalArgumentException(
-                    "is not known: use one of auto, channel, flight");
+                    "is not known: use one of auto, mapped, channel, flight");
               }
               return text;
             });

@@ -8,17 +8,21 @@ import org.apache.spark.sql.connector.metric.CustomTaskMetric;
 public final class WriteMetrics {
   private static final String ROWS = "flightbridgeRows";
   private static final String BYTES = "flightbridgeBytes";
+  private static final String MAPPED = "flightbridgeMappedBytes";
   private static final String WAITED = "flightbridgeWaitedMs";
 
   private WriteMetrics() {}
 
   static CustomMetric[] all() {
-    return new CustomMetric[] {new Rows(), new Bytes(), new Waited()};
+    return new CustomMetric[] {new Rows(), new Bytes(), new Mapped(), new Waited()};
   }
 
-  static CustomTaskMetric[] values(long rows, long bytes, long waitedNanos) {
+  static CustomTaskMetric[] values(long rows, long bytes, long mappedBytes, long waitedNanos) {
     return new CustomTaskMetric[] {
-      new Value(ROWS, rows), new Value(BYTES, bytes), new Value(WAITED, waitedNanos / 1_000_000)
+      new Value(ROWS, rows),
+      new Value(BYTES, bytes),
+      new Value(MAPPED, mappedBytes),
+      new Value(WAITED, waitedNanos / 1_000_000)
     };
   }
 
@@ -47,6 +51,19 @@ public final class WriteMetrics {
     @Override
     public String description() {
       return "bytes sent to the feed";
+    }
+  }
+
+  /** Those of them that went through memory shared with a server on the executor's machine. */
+  public static final class Mapped extends CustomSumMetric {
+    @Override
+    public String name() {
+      return MAPPED;
+    }
+
+    @Override
+    public String description() {
+      return "bytes that went through shared memory";
     }
   }
 

@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.LongAdder;
 public final class WriteTotals {
   private static final LongAdder ROWS = new LongAdder();
   private static final LongAdder BYTES = new LongAdder();
+  private static final LongAdder MAPPED = new LongAdder();
   private static final LongAdder WAITED_NANOS = new LongAdder();
   private static final LongAdder FINISHED = new LongAdder();
   private static final LongAdder GIVEN_UP = new LongAdder();
@@ -17,8 +18,9 @@ public final class WriteTotals {
     BYTES.add(bytes);
   }
 
-  static void ended(boolean finished, long waitedNanos) {
+  static void ended(boolean finished, long mappedBytes, long waitedNanos) {
     (finished ? FINISHED : GIVEN_UP).increment();
+    MAPPED.add(mappedBytes);
     WAITED_NANOS.add(waitedNanos);
   }
 
@@ -30,6 +32,11 @@ public final class WriteTotals {
   /** Bytes of Arrow buffers. */
   public static long bytes() {
     return BYTES.sum();
+  }
+
+  /** Those of them that ended attempts sent through memory shared with the server. */
+  public static long mappedBytes() {
+    return MAPPED.sum();
   }
 
   /** Time in which ended attempts could not go on because the server did not take more. */
