@@ -35,8 +35,9 @@ final class ChannelPutStream implements PutStream {
   private static final long WINDOW_BYTES = 32L << 20;
   // A smaller body costs less on the socket.
   private static final long RING_FROM = 16L << 10;
-  // One is written while the server copies the one before; more would only cost fresh pages.
-  private static final long RING_BATCHES = 4;
+  // One is written while the server copies the one before, and they differ in size. More would only
+  // cost fresh pages.
+  private static final double RING_BATCHES = 2.25;
   private static final long MOST_RING_BYTES = 64L << 20;
   private static final long FIRST_PAUSE_MS = 50;
   private static final long LAST_PAUSE_MS = 1000;
@@ -66,7 +67,7 @@ final class ChannelPutStream implements PutStream {
       byte[] schema,
       long batchBytes,
       String name) {
-    this.ringBytes = Math.min(RING_BATCHES * batchBytes, MOST_RING_BYTES);
+    this.ringBytes = Math.min((long) (RING_BATCHES * batchBytes), MOST_RING_BYTES);
     this.connection = connection;
     this.command = command;
     this.schema = schema;
@@ -296,7 +297,7 @@ final class ChannelPutStream implements PutStream {
   private List<ByteBuffer> message(EncodedBatch batch) {
     List<ByteBuffer> parts = new ArrayList<>();
     long bytes = batch.bodyBytes();
-    if (ring == null || bytes < RING_FROM || bytes > ring.bytes() / 2) {
+    if (ring == null || bytes < RING_FROM || bytes > ring.bytes()) {
       parts.add(Frame.encode(Frame.Kind.MESSAGE, next, batch.metadata(), bytes));
       parts.addAll(batch.body());
       return parts;
