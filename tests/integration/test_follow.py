@@ -204,6 +204,35 @@ def test_confirmed_generations_are_released(bridge, client, shuffle):
             reader.close()
 
 
+@pytest.mark.parametrize("shuffle", [None, "full"])
+def test_what_is_confirmed_of_an_open_write_is_released_with_its_commit(bridge, client, shuffle):
+    client.begin_write("f", "j", "errorifexists", SCHEMA, visible="partition", retention="once")
+    refs = []
+
+    def put(rows: range) -> None:
+        with client.open_put("f", "j", len(refs), 0, SCHEMA) as put:
+            put.write(pa.record_batch([pa.array(rows, pa.int64())], schema=SCHEMA))
+            refs.append(put.finish())
+
+    put(range(10))
+    put(range(10, 30))
+    with follow(bridge, batch_size=5, shuffle=shuffle) as reader:
+        seen = [x for batch in islice(reader, 3) for x in batch["x"].tolist()]
+        reader.confirm()
+        saved = reader.position()
+        info = client.feed("f")
+        assert (info.state.name, info.confirmed_rows) == ("OPEN", 15)
+        assert not any(p.released for p in info.partitions), "the job may still be aborted"
+    put(range(30, 36))
+    client.commit_write("f", "j", refs)
+    assert [p.partition for p in client.feed("f").partitions if p.released] == [0]
+    with follow(bridge, saved, batch_size=5, shuffle=shuffle) as reader:
+        seen += [x for batch in reader for x in batch["x"].tolist()]
+        reader.confirm()
+    assert sorted(seen) == list(range(36))
+    assert all(p.released for p in client.feed("f").partitions)
+
+
 def test_a_full_shuffle_needs_each_generation_in_memory_and_no_more(tmp_path):
     small, large = range(500_000), range(3_000_000)  # 4 and 24 MB
     with (

@@ -39,7 +39,7 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     if (!KeepsForEver(snapshot->retention)) {
       record.feed->retention = snapshot->retention.Encode();
     }
-    record.feed->confirmed = ConfirmedOf(*snapshot);
+    record.feed->confirmed = ConfirmedOf(snapshot->confirmed.get());
     record.feed->stream = snapshot->streaming;
     record.feed->open = snapshot->open;
     for (const auto& [writer, epoch] : snapshot->writers) {
@@ -92,6 +92,11 @@ arrow::Status FeedStoreImpl::EmitState(const segment::Journal::Replay& emit) con
     for (const auto& [name, staged] : job->staged) {
       proto::JournalRecord record;
       record.attempt = AttemptRecord(job->serial, *staged.data);
+      ARROW_RETURN_NOT_OK(emit(record.Encode()));
+    }
+    if (job->confirmed != nullptr) {
+      proto::JournalRecord record;
+      record.confirm = {job->feed, job->feed_id, ConfirmedOf(job->confirmed.get())};
       ARROW_RETURN_NOT_OK(emit(record.Encode()));
     }
   }

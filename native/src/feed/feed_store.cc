@@ -436,7 +436,8 @@ arrow::Result<proto::CommitWriteResult> FeedStoreImpl::CommitWrite(
     }
     ARROW_ASSIGN_OR_RAISE(snapshot, ApplyDecision(*job, current, *decision));
   } else if (!skip && job->stream) {
-    snapshot = BuildSnapshot(*job, nullptr, chosen, job->feed_id, job->created_unix_ms);
+    snapshot = WithConfirmedOf(
+        *job, BuildSnapshot(*job, nullptr, chosen, job->feed_id, job->created_unix_ms));
   } else if (!skip) {
     snapshot = BuildSnapshot(*job, current.get(), chosen, NewFeedId(), UnixMs());
   }

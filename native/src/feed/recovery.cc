@@ -192,7 +192,8 @@ arrow::Status FeedStoreImpl::ReplayCommit(const proto::JournalCommit& record) {
       }
       snapshot = NextGeneration(*current, *job, chosen);
     } else {
-      snapshot = BuildSnapshot(*job, current.get(), chosen, record.feed_id, record.created_unix_ms);
+      snapshot = WithConfirmedOf(
+          *job, BuildSnapshot(*job, current.get(), chosen, record.feed_id, record.created_unix_ms));
       EndJobsOf(current.get());
     }
   } else if (current == nullptr) {

@@ -117,12 +117,17 @@ std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
   return found;
 }
 
+std::shared_ptr<const RowSets> Joined(const RowSets* have,
+                                      const std::vector<proto::JournalRows>& rows) {
+  auto joined = have == nullptr ? std::make_shared<RowSets>() : std::make_shared<RowSets>(*have);
+  for (const auto& range : rows) (*joined)[range.partition].Add(range.row_begin, range.row_end);
+  return joined;
+}
+
 std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
                                               const std::vector<proto::JournalRows>& rows) {
   auto changed = std::make_shared<Snapshot>(snapshot);
-  auto confirmed = std::make_shared<std::map<int64_t, RowSet>>();
-  if (snapshot.confirmed != nullptr) *confirmed = *snapshot.confirmed;
-  for (const auto& range : rows) (*confirmed)[range.partition].Add(range.row_begin, range.row_end);
+  auto confirmed = std::make_shared<RowSets>(*Joined(snapshot.confirmed.get(), rows));
   for (auto at = confirmed->begin(); at != confirmed->end() && at->first <= kPlaces;) {
     const int64_t order = at->first;
     if (at->second.rows() < OrderRows(snapshot, order)) {
@@ -155,10 +160,16 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
   return changed;
 }
 
-std::vector<proto::JournalRows> ConfirmedOf(const Snapshot& snapshot) {
+std::shared_ptr<const Snapshot> WithConfirmedOf(const WriteJob& job,
+                                                std::shared_ptr<const Snapshot> snapshot) {
+  if (job.confirmed == nullptr) return snapshot;
+  return WithConfirmed(*snapshot, ConfirmedOf(job.confirmed.get()));
+}
+
+std::vector<proto::JournalRows> ConfirmedOf(const RowSets* confirmed) {
   std::vector<proto::JournalRows> rows;
-  if (snapshot.confirmed == nullptr) return rows;
-  for (const auto& [partition, set] : *snapshot.confirmed) {
+  if (confirmed == nullptr) return rows;
+  for (const auto& [partition, set] : *confirmed) {
     for (const auto& [begin, end] : set.runs()) rows.push_back({partition, begin, end});
   }
   return rows;
@@ -184,10 +195,12 @@ arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
   std::shared_ptr<const Snapshot> replaced;  // freed after the locks
   std::lock_guard decisions(decisions_);
   std::shared_ptr<const Snapshot> current;
+  JobPtr job;  // that still writes the feed
   {
     std::lock_guard lock(mutex_);
-    current = Current(feed);
+    current = Visible(feed);
     if (current == nullptr) return NotFound(feed);
+    if (Current(feed) == nullptr) job = jobs_.at({feed, streams_.at(feed).job_id});
     Use(*current);
   }
   if (current->feed_id != feed_id) {
@@ -197,15 +210,22 @@ arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
   if (current->retention.epochs == 0) return proto::ConfirmPositionResult{};
   auto added = Unconfirmed(*current, rows);
   if (added.empty()) return ConfirmResult(*current);
-  const auto changed = WithConfirmed(*current, added);
+  std::shared_ptr<const Snapshot> changed;
   {
     std::shared_lock recording(recording_);
     proto::JournalRecord record;
-    record.confirm = {feed, feed_id, std::move(added)};
+    record.confirm = {feed, feed_id, added};
     ARROW_RETURN_NOT_OK(Record(record));
     std::lock_guard lock(mutex_);
-    replaced = std::exchange(feeds_[feed], changed);
-    changed_.notify_all();
+    if (job != nullptr) {  // of which more may have become visible in the meantime
+      job->confirmed = Joined(job->confirmed.get(), added);
+      Publish(job.get());
+      changed = Visible(feed);
+    } else {
+      changed = WithConfirmed(*current, added);
+      replaced = std::exchange(feeds_[feed], changed);
+      changed_.notify_all();
+    }
   }
   current.reset();
   CompactIfLarge();
@@ -214,6 +234,15 @@ arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
 
 arrow::Status FeedStoreImpl::ReplayConfirm(const proto::JournalConfirm& record) {
   const auto current = Current(record.feed);
+  if (current == nullptr) {
+    const auto job = std::ranges::find_if(jobs_, [&](const auto& at) {
+      return at.second->stream && at.second->feed_id == record.feed_id;
+    });
+    if (job != jobs_.end()) {
+      job->second->confirmed = Joined(job->second->confirmed.get(), record.rows);
+      return {};
+    }
+  }
   if (current == nullptr || current->feed_id != record.feed_id) {
     return Error(Code::kDataLoss, "a record confirms rows of an unknown feed");
   }

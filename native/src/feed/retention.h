@@ -32,8 +32,14 @@ std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
 // The snapshot with these rows confirmed, and without what that releases.
 std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
                                               const std::vector<proto::JournalRows>& rows);
-// All confirmed rows of the snapshot.
-std::vector<proto::JournalRows> ConfirmedOf(const Snapshot& snapshot);
+std::shared_ptr<const RowSets> Joined(const RowSets* have,
+                                      const std::vector<proto::JournalRows>& rows);
+// What is confirmed, which may be null: nothing.
+std::vector<proto::JournalRows> ConfirmedOf(const RowSets* confirmed);
+// A job of visibility PARTITION takes what readers confirm before its commit with it: until then
+// nothing is released, since the job may still be aborted and its attempts sent again.
+std::shared_ptr<const Snapshot> WithConfirmedOf(const WriteJob& job,
+                                                std::shared_ptr<const Snapshot> snapshot);
 proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot);
 
 // What a feed has that was written without a word about it.

@@ -130,6 +130,7 @@ std::shared_ptr<Snapshot> OpenSnapshot(const WriteJob& job) {
   snapshot->created_unix_ms = job.created_unix_ms;
   snapshot->schema = job.schema;
   snapshot->retention = RetentionOf(job, nullptr);
+  snapshot->confirmed = job.confirmed;
   snapshot->partitions.reserve(job.visible.size());
   for (const auto& [number, partition] : job.visible) {
     snapshot->partitions.push_back(partition);

@@ -22,6 +22,8 @@ using PartitionPtr = std::shared_ptr<const Partition>;
 // Why a job takes no more attempts.
 enum class JobEnd { kOpen, kCommitted, kAborted, kExpired, kFeedGone };
 
+using RowSets = std::map<int64_t, RowSet>;  // by partition
+
 struct WriteJob {
   std::string feed;
   std::string job_id;
@@ -37,7 +39,8 @@ struct WriteJob {
   bool stream = false;
   uint64_t feed_id = 0;  // mode STREAM: of the feed that it adds to
   int64_t created_unix_ms = 0;
-  std::map<int64_t, PartitionPtr> visible;  // by partition; the first staged attempt of each
+  std::map<int64_t, PartitionPtr> visible;   // by partition; the first staged attempt of each
+  std::shared_ptr<const RowSets> confirmed;  // what readers need no more once it is committed
   std::mutex publishing;  // held from the choice of a partition's attempt until readers see it
 
   std::optional<proto::WriterEpoch> epoch;  // mode STREAM, where its writer counts

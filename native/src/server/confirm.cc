@@ -236,7 +236,7 @@ arrow::Result<std::vector<proto::RowRange>> ConfirmedRows(const proto::Position&
   if (position.follow) return FollowedRows(position, snapshot);
   Rows rows;
   // Places of an order are of one reader's generations only, and say nothing once there are more.
-  bool whole = !snapshot.streaming || !snapshot.open;
+  bool whole = !snapshot.open;
   if (position.fingerprint == snapshot.fingerprint) {
     rows = RowsOf(snapshot);
   } else {
