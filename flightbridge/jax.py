@@ -135,6 +135,9 @@ class BatchIterator(Iterator[Any], Closing):
 
     def __next__(self) -> Any:
         while len(self._coming) <= self._ahead:
+            # What is there does not wait for what comes after it, which may take an hour.
+            if self._coming and not self._reader._reader.ready():
+                break
             batch = self._reader.next_native()
             if batch is None:
                 break

@@ -267,6 +267,7 @@ class FeedIterator(Iterator[Any]):
         reader, self._reader = self._reader, None
         if reader is not None:
             self._position = reader.position()
+            self._know(reader)
             reader.close()
 
     def _opened(self) -> batches.BatchReader:
@@ -279,10 +280,14 @@ class FeedIterator(Iterator[Any]):
                 position=self._position,
                 fingerprint=int(self._fingerprint) % 2**64,
             )
-            found = self._reader.fingerprint
-            self._fingerprint.fill_(found - 2**64 if found >= 2**63 else found)
+            self._know(self._reader)
             self._convert = self._converter(self._reader)
         return self._reader
+
+    def _know(self, reader: batches.BatchReader) -> None:
+        """The feed that later iterators are to find; of one that grows, as far as it was read."""
+        found = reader.fingerprint
+        self._fingerprint.fill_(found - 2**64 if found >= 2**63 else found)
 
 
 class _Converter:

@@ -299,6 +299,12 @@ class PyReader {
     return PyBatch{std::make_shared<BatchReference>(batch.get(), layouts_)};
   }
 
+  bool Ready() {
+    const auto reader = Use();
+    const py::gil_scoped_release release;
+    return reader->WaitFor(std::chrono::milliseconds(0));
+  }
+
   py::bytes Position() const { return Use()->position().Encode(); }
   void Seek(const py::bytes& position) {
     Check(Use()->Seek(Parse<fb::proto::Position>(position, "position")));
@@ -478,6 +484,7 @@ PYBIND11_MODULE(_batches, m) {
       .def(py::init<const py::bytes&>(), py::arg("spec"))
       .def_property_readonly("layouts", &PyReader::Layouts)
       .def("next", &PyReader::Next)
+      .def("ready", &PyReader::Ready)
       .def("position", &PyReader::Position)
       .def("confirm", &PyReader::Confirm, py::arg("position"))
       .def("seek", &PyReader::Seek, py::arg("position"))

@@ -247,6 +247,9 @@ TEST_P(FollowerTest, AWaitWithATimeoutSaysWhetherThereIsSomething) {
   const auto follower = Follow(Spec());
   EXPECT_FALSE(follower->WaitFor(milliseconds(1)));
   const proto::Position before = follower->position();
+  const int calls = calls_->Get(&Calls::all);
+  EXPECT_FALSE(follower->WaitFor(milliseconds(0)));
+  EXPECT_EQ(calls_->Get(&Calls::all), calls) << "no time, no call";
   auto waiting = std::async(std::launch::async, [&] {
     while (!follower->WaitFor(milliseconds(50))) {
     }
@@ -302,6 +305,28 @@ TEST_P(FollowerTest, APositionGoesOnWhateverCameAfterIt) {
             << batches;
       }
     }
+  }
+}
+
+TEST_P(FollowerTest, AFingerprintIsThatOfAnyGenerationOfTheFeed) {
+  Add(0, 3);
+  const auto follower = Follow(Spec());
+  EXPECT_EQ(RowsOf(follower->Next()), Range(0, 3));
+  proto::ReaderSpec spec = Spec();
+  spec.fingerprint = follower->position().fingerprint;
+  Add(3, 3);
+  End();
+  EXPECT_EQ(ReadAll(Follow(spec).get()), (std::vector<Rows>{Range(0, 3), Range(3, 6)}));
+  // The same without follow: what there was then.
+  spec.follow = false;
+  const auto reader = Value(Reader::Open(spec, ConnectTo(spec), IsLocal(spec)));
+  EXPECT_EQ(RowsOf(reader->Next()), Range(0, 3));
+  EXPECT_EQ(*reader->Next(), nullptr);
+  for (const bool follow : {false, true}) {
+    spec.follow = follow;
+    spec.fingerprint += 1;
+    const auto refused = Reader::Open(spec, ConnectTo(spec), IsLocal(spec));
+    EXPECT_EQ(CodeOf(refused.status()), Code::kFailedPrecondition) << refused.status();
   }
 }
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -180,3 +181,47 @@ def test_a_feed_that_is_written_again_is_refused_by_its_fingerprint(bridge):
         client.write("again", pa.table({"x": pa.array(range(9), pa.int32())}), mode="overwrite")
         with pytest.raises(FailedPreconditionError, match="changed since"):
             flightbridge.jax.batches(bridge, "again", batch_size=4, fingerprint=known)
+
+
+def grow(client, feed, begin, rows):
+    table = pa.table({"id": pa.array(range(begin, begin + rows), pa.int64())})
+    client.write(feed, table, mode="stream", partition_rows=30)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_a_followed_feed_is_read_as_it_grows(bridge, ahead):
+    feed = f"grows_{ahead}"
+    settings = {
+        "feed": feed,
+        "follow": True,
+        "shuffle": 50,
+        "ahead": ahead,
+        "device": jax.devices()[1],
+        "follow_timeout_s": 60,
+    }
+    with bridge.client() as client:
+        grow(client, feed, 0, 100)
+        seen, saved = [], []
+        with read(bridge, **settings) as reader:
+            for _ in range(2):  # what is there is handed out, though there is nothing behind it
+                seen += next(reader)["id"].tolist()
+                saved.append((len(seen), reader.position()))
+            writer = threading.Timer(0.2, grow, (client, feed, 100, 70))
+            writer.start()
+            for _ in range(2):
+                seen += next(reader)["id"].tolist()
+                saved.append((len(seen), reader.position()))
+            writer.join(60)
+            client.end_feed(feed)
+            assert next(reader, None) is None
+            saved.append((len(seen), reader.position()))
+            known = reader.fingerprint
+        assert sorted(seen[:100]) == list(range(100))
+        assert sorted(seen[100:]) == list(range(100, 170))
+        for rows, position in saved:
+            assert seen[:rows] + ids_of(bridge, **settings, position=position) == seen
+        assert ids_of(bridge, **settings, fingerprint=known) == seen
+        client.drop(feed)
+        grow(client, feed, 0, 5)
+        with pytest.raises(FailedPreconditionError, match="changed since"):
+            read(bridge, **settings, fingerprint=known)

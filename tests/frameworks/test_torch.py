@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -386,3 +387,150 @@ def test_a_feed_that_is_written_again_is_refused_in_the_next_epoch(bridge):
         with pytest.raises(FailedPreconditionError, match="changed since"):
             next(iter(copy.copy(train)))
         assert sum(len(batch["id"]) for batch in make(bridge, "again")) == ROWS - 1
+
+
+# ---- feeds that grow ---------------------------------------------------------------------------
+
+
+def grow(client, feed, begin, rows, parts=2):
+    table = pa.table({"id": pa.array(range(begin, begin + rows), pa.int64())})
+    client.write(feed, table, mode="stream", partition_rows=max(1, rows // parts))
+
+
+def write_soon(bridge, feed, begin, rows):
+    """Adds a generation and ends the feed, while somebody waits for it."""
+
+    def write():
+        with bridge.client() as client:
+            grow(client, feed, begin, rows)
+            client.end_feed(feed)
+
+    thread = threading.Timer(0.2, write)
+    thread.start()
+    return thread
+
+
+def test_a_followed_feed_is_read_as_it_grows(bridge):
+    with bridge.client() as client:
+        grow(client, "grows", 0, 100)
+        data = make(bridge, "grows", follow=True, shuffle=True, seed=2, follow_timeout_s=60)
+        iterator = iter(data)
+        first = [ids_of([next(iterator)]) for _ in range(2)]
+        writer = write_soon(bridge, "grows", 100, 70)
+        rest = [ids_of([element]) for element in iterator]
+        writer.join(60)
+        assert [len(ids) for ids in first + rest] == [64, 36, 64, 6], "none crosses a generation"
+        assert sorted(itertools.chain(*first)) == list(range(100))
+        assert sorted(itertools.chain(*rest)) == list(range(100, 170))
+        assert ids_of(data) == [*itertools.chain(*first, *rest)], "an iterator more begins again"
+        data.set_epoch(1)
+        with pytest.raises(InvalidArgumentError, match="follow"):
+            next(iter(data))
+        client.drop("grows")
+        grow(client, "grows", 0, 5)
+        data.set_epoch(0)
+        with pytest.raises(FailedPreconditionError, match="changed since"):
+            next(iter(data))
+
+
+@pytest.mark.parametrize("shuffle", [None, 30, True])
+def test_states_of_a_followed_feed_hold_whatever_comes(bridge, shuffle):
+    feed = f"grows_{shuffle}"
+
+    def dataset():
+        return make(bridge, feed, follow=True, shuffle=shuffle, batch_size=16, follow_timeout_s=60)
+
+    states, seen = [], []
+    with bridge.client() as client:
+        data = dataset()
+        grow(client, feed, 0, 0)
+        iterator = iter(data)
+        states.append((0, data.state_dict()))
+        for generation in range(3):
+            grow(client, feed, generation * 40, 40)
+            for _ in range(3):
+                seen += ids_of([next(iterator)])
+                states.append((len(seen), data.state_dict()))
+        grow(client, feed, 120, 30)
+        client.end_feed(feed)
+    seen += ids_of(iterator)
+    states.append((len(seen), data.state_dict()))
+    assert sorted(seen) == list(range(150))
+    for read, state in states:
+        other = dataset()
+        other.load_state_dict(state)
+        assert ids_of(other) == seen[read:]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_share_a_followed_feed(bridge, tmp_path, method):
+    feed = f"shared_{method}"
+    body = f"""
+data = flightbridge.torch.dataset(
+    URI, {feed!r}, batch_size=16, follow=True, shard=(1, 2), follow_timeout_s=100
+)
+iterator = iter(torch.utils.data.DataLoader(data, num_workers=2, **WORKERS))
+first = ids(next(iterator) for _ in range(4))  # all of the first generation's
+print("first", flush=True)
+return first, ids(iterator)
+"""
+    with bridge.client() as client:
+        grow(client, feed, 0, 128)
+        process = begin(bridge, tmp_path, body, method)
+        assert process.stdout.readline() == "first\n"
+        grow(client, feed, 128, 40)
+        client.end_feed(feed)
+    first, rest = end(process)
+    assert sorted(first) == list(range(64, 128))
+    assert sorted(rest) == list(range(148, 168))
+
+
+def test_a_stateful_loader_goes_on_in_a_followed_feed(bridge, tmp_path):
+    pytest.importorskip("torchdata.stateful_dataloader")
+    body = """
+import warnings
+warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
+from torchdata.stateful_dataloader import StatefulDataLoader
+def loader():
+    data = flightbridge.torch.dataset(
+        URI, "kept", batch_size=16, follow=True, shuffle=True, follow_timeout_s=100
+    )
+    return StatefulDataLoader(data, batch_size=None)
+states = []
+first = loader()
+iterator = iter(first)
+seen = []
+for _ in range(4):  # in the middle of the first generation, and at its end
+    seen += ids([next(iterator)])
+    states.append((len(seen), first.state_dict()))
+print("first", flush=True)
+seen += ids(iterator)
+got = []
+for read, state in states:
+    other = loader()
+    other.load_state_dict(state)
+    got.append(seen[:read] + ids(other))
+return seen, got
+"""
+    with bridge.client() as client:
+        grow(client, "kept", 0, 64)
+        process = begin(bridge, tmp_path, body)
+        assert process.stdout.readline() == "first\n"
+        grow(client, "kept", 64, 40)
+        client.end_feed("kept")
+    seen, got = end(process)
+    assert sorted(seen) == list(range(104))
+    assert got == [seen] * 4
+
+
+def test_without_follow_a_dataset_stays_as_its_first_iterator_found_it(bridge):
+    with bridge.client() as client:
+        grow(client, "early", 0, 100)
+        data = make(bridge, "early", shuffle=True)
+        first = ids_of(data)
+        grow(client, "early", 100, 100)
+        assert sorted(first) == list(range(100))
+        assert ids_of(data) == first
+        client.end_feed("early")
+        assert ids_of(data) == first
+        assert sorted(ids_of(make(bridge, "early"))) == list(range(200))

@@ -78,6 +78,12 @@ arrow::Status Follower::Describe() {
   ARROW_ASSIGN_OR_RAISE(const auto schema, source_->GetSchema());
   ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns, spec_.options));
   schema_hash_ = info.schema_hash;
+  if (spec_.fingerprint != 0 &&
+      std::ranges::find(info.generations, spec_.fingerprint, &proto::GenerationInfo::fingerprint) ==
+          info.generations.end()) {
+    return Error(Code::kFailedPrecondition, "feed '", spec_.feed,
+                 "' changed since the dataset was made: make the dataset again");
+  }
   retained_ = info.retention.has_value();
   fingerprint_ = info.generations.front().fingerprint;
   // Every other setting is checked where the feed without rows is planned.
@@ -214,7 +220,7 @@ arrow::Status Follower::Reopen() {
   return {};
 }
 
-bool Follower::Prepare(Clock::time_point deadline) {
+bool Follower::Prepare(Clock::time_point deadline, bool may_ask) {
   {
     const std::lock_guard lock(mutex_);
     if (!begun_) waiting_since_ = Clock::now();
@@ -260,6 +266,7 @@ bool Follower::Prepare(Clock::time_point deadline) {
       front_ = BatchPtr(nullptr);
       break;
     }
+    if (!may_ask) return false;
     const auto until = waiting_since_ + patience_;
     Clock::duration longest = std::min<Clock::duration>(kOneWait, std::min(deadline, until) - now);
     if (spec_.timeout_s > 0) longest = std::min(longest, Seconds(spec_.timeout_s / 2));
@@ -306,7 +313,7 @@ arrow::Result<BatchPtr> Follower::Next() {
 }
 
 bool Follower::WaitFor(std::chrono::milliseconds timeout) {
-  return Prepare(Clock::now() + timeout);
+  return Prepare(Clock::now() + timeout, timeout.count() > 0);
 }
 
 arrow::Result<int64_t> Follower::Skip(int64_t batches) {

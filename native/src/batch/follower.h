@@ -32,6 +32,7 @@ class Follower {
   arrow::Status Seek(const proto::Position& position);
   arrow::Result<BatchPtr> Next();
   arrow::Result<int64_t> Skip(int64_t batches);
+  // With a timeout of 0 no server is asked.
   bool WaitFor(std::chrono::milliseconds timeout);
   proto::Position position() const;
   ReaderStats stats() const;
@@ -44,8 +45,9 @@ class Follower {
   Follower(const proto::ReaderSpec& spec, ConnectFn connect, bool local);
   arrow::Status Describe();
   arrow::Result<std::unique_ptr<Reader>> OpenGeneration(int64_t generation);
-  // False where nothing is known at the deadline; else `front_` is what Next() returns.
-  bool Prepare(Clock::time_point deadline);
+  // False where nothing is known at the deadline; else `front_` is what Next() returns. Without
+  // `may_ask` no call is made to a server.
+  bool Prepare(Clock::time_point deadline, bool may_ask = true);
   // One look at the feed, which may wait for as long. True where the next generation was opened,
   // or `over_` says that there is none.
   arrow::Result<bool> GoOn(Clock::duration longest);

@@ -205,10 +205,7 @@ Reader::~Reader() { Cancel(); }
 arrow::Status Reader::Describe() {
   ARROW_ASSIGN_OR_RAISE(source_, connect_());
   ARROW_ASSIGN_OR_RAISE(feed_, source_->DescribeFeed());
-  if (spec_.generation > 0 ||
-      (feed_.state == proto::FeedState::kOpen && !feed_.generations.empty())) {
-    ARROW_RETURN_NOT_OK(PickGeneration());
-  }
+  ARROW_RETURN_NOT_OK(PickGeneration());
   if (feed_.state != proto::FeedState::kCommitted) {
     return Error(Code::kFailedPrecondition, "feed '", spec_.feed,
                  "' is not committed yet: wait until its write job ends");
@@ -248,10 +245,24 @@ arrow::Status Reader::Describe() {
   return arrow::Status::OK();
 }
 
-// What there is of a feed that grows, or the part of it that was asked for.
+// What there is of a feed that grows, or the part of it that was asked for, by its number or its
+// fingerprint.
 arrow::Status Reader::PickGeneration() {
-  const int64_t last =
-      spec_.generation > 0 ? spec_.generation : feed_.generations.back().generation;
+  int64_t last = spec_.generation;
+  if (last == 0) {
+    const auto& all = feed_.generations;
+    const auto known =
+        spec_.fingerprint == 0 || spec_.fingerprint == feed_.fingerprint
+            ? all.end()
+            : std::ranges::find(all, spec_.fingerprint, &proto::GenerationInfo::fingerprint);
+    if (known != all.end()) {
+      last = known->generation;
+    } else if (feed_.state == proto::FeedState::kOpen && !all.empty()) {
+      last = all.back().generation;
+    } else {
+      return {};
+    }
+  }
   if (leased()) {
     return Error(Code::kFailedPrecondition, "policy dynamic of generations up to ", last,
                  " of feed '", spec_.feed,
