@@ -275,6 +275,7 @@ def dataset(
             already_sharded=shard is not None or policy is not None,
             start=position or b"",
             first_pass=first_pass,
+            grows=follow,
         )
         made.shard_stats = stats
         return made

@@ -73,11 +73,12 @@ def make(
     already_sharded: bool,
     start: bytes,
     first_pass: int,
+    grows: bool,
 ) -> tf.data.Dataset:
     """The dataset of this structure, in which ``structure`` has a name in place of each tensor.
 
     ``columns`` are those of the structure, as the op puts them out; ``batch`` is the number of
-    rows of every batch, or None where it varies.
+    rows of every batch, or None where it varies. One that ``grows`` may make its reader wait.
     """
     tree = column_tree.tree_of(columns)
     if all(column.components == 1 for column in columns):
@@ -104,6 +105,10 @@ def make(
     options.experimental_distribute.auto_shard_policy = (
         policies.OFF if already_sharded else policies.DATA
     )
+    if grows:
+        # To save an iterator whole, tf.data waits for its threads that wait for an element.
+        options.experimental_symbolic_checkpoint = True
+        options.experimental_optimization.inject_prefetch = False  # the reader reads ahead itself
     return dataset.with_options(options)
 
 

@@ -180,7 +180,9 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     if (ended_) return absl::OkStatus();
     TF_RETURN_IF_ERROR(Begin());
     fb_batch* batch = nullptr;
-    TF_RETURN_IF_ERROR(source_.Next(&batch, &position_));
+    std::string position;
+    TF_RETURN_IF_ERROR(source_.Next(&batch, &position));
+    MoveTo(std::move(position));
     if (batch == nullptr) {
       ended_ = true;
       return absl::OkStatus();
@@ -200,7 +202,9 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     if (ended_) return absl::OkStatus();
     TF_RETURN_IF_ERROR(Begin());
     int64_t skipped = 0;
-    TF_RETURN_IF_ERROR(source_.Skip(num_to_skip, &skipped, &position_));
+    std::string position;
+    TF_RETURN_IF_ERROR(source_.Skip(num_to_skip, &skipped, &position));
+    MoveTo(std::move(position));
     *num_skipped = static_cast<int>(skipped);
     *end_of_sequence = ended_ = skipped < num_to_skip;
     return absl::OkStatus();
@@ -212,10 +216,10 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     return tensorflow::data::model::MakeSourceNode(std::move(args));
   }
 
-  // Runs once per element under symbolic checkpoints: two small values, no I/O. An empty position
-  // says that reading has not begun.
+  // Runs once per element under symbolic checkpoints: two small values, no I/O, and no wait for a
+  // GetNext that waits itself. An empty position says that reading has not begun.
   absl::Status SaveInternal(SerializationContext* ctx, IteratorStateWriter* writer) override {
-    std::lock_guard<std::mutex> lock(mu_);
+    std::lock_guard<std::mutex> place(place_mu_);
     const int64_t pass =
         pass_ == kNotStarted ? Iterations::Instance().Peek(passes_of_, earliest_pass()) : pass_;
     TF_RETURN_IF_ERROR(writer->WriteScalar(prefix(), kPass, pass));
@@ -230,13 +234,13 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     tstring position;
     TF_RETURN_IF_ERROR(reader->ReadScalar(prefix(), kPass, &pass));
     TF_RETURN_IF_ERROR(reader->ReadScalar(prefix(), kPosition, &position));
-    position_ = position;
+    MoveTo(position);
     Iterations& iterations = Iterations::Instance();
-    if (position_.empty()) {
+    if (position.empty()) {
       iterations.Set(passes_of_, pass);
       return absl::OkStatus();
     }
-    pass_ = pass;
+    SetPass(pass);
     iterations.Set(passes_of_, pass + 1);
     return Open();  // refuses the position of another feed, shard or order right here
   }
@@ -247,15 +251,24 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   int64_t first_pass() const { return dataset()->args().first_pass; }
   int64_t earliest_pass() const { return first_pass() + RepeatsBefore(prefix()); }
 
+  void MoveTo(std::string position) {
+    std::lock_guard<std::mutex> place(place_mu_);
+    position_ = std::move(position);
+  }
+  void SetPass(int64_t pass) {
+    std::lock_guard<std::mutex> place(place_mu_);
+    pass_ = pass;
+  }
+
   absl::Status Begin() {
     if (source_.is_open()) return absl::OkStatus();
-    if (pass_ == kNotStarted) pass_ = Iterations::Instance().Take(passes_of_, earliest_pass());
+    if (pass_ == kNotStarted) SetPass(Iterations::Instance().Take(passes_of_, earliest_pass()));
     return Open();
   }
 
   absl::Status Open() {
     const DatasetArgs& args = dataset()->args();
-    if (position_.empty() && pass_ == args.first_pass) position_ = args.start;
+    if (position_.empty() && pass_ == args.first_pass) MoveTo(args.start);
     return source_.Open(WithFirstEpoch(args.spec, pass_ * args.epochs_per_pass), position_);
   }
 
@@ -310,9 +323,10 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   std::string passes_of_ = std::to_string(dataset()->args().dataset_id);
   std::mutex mu_;  // guards what follows; held while GetNext waits
   Source source_;
+  bool ended_ = false;
+  std::mutex place_mu_;  // behind mu_, and never held for long; both are held to write these two
   int64_t pass_ = kNotStarted;
   std::string position_;
-  bool ended_ = false;
   std::function<void()> deregister_;
   std::vector<std::shared_ptr<StringPool>> strings_;  // by column
 };
