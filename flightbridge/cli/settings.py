@@ -1,100 +1,37 @@
-"""Every setting of the command line: option, environment variable, default, type and unit.
+"""Every setting of the command line: those of ``serve``, and by name those of other commands.
 
-The one place they are defined. The commands build their options from these tables, and a test
+The commands build their options from these tables, the one place where they are defined, and a test
 checks that docs/operations.md lists each of them with the same default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
 import click
 
-from flightbridge.errors import InvalidArgumentError
+from flightbridge.cli.client_settings import CLIENT, CREDENTIALS, STREAM
+from flightbridge.cli.model_settings import SERVE_MODEL
+from flightbridge.cli.setting import (
+    DEFAULT_MODEL_PORT,
+    DEFAULT_PORT,
+    ControlPort,
+    Setting,
+    Size,
+    options,
+)
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-# click 8.5 made it generic, in the stubs and at run time; older ones are not.
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[int]
-else:
-    _ParamType = click.ParamType
-
-DEFAULT_PORT = 8815
-DEFAULT_MODEL_PORT = 8820
-
-
-class Size(_ParamType):
-    """Bytes, written as a number or with a unit: ``512MiB``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The size in bytes."""
-        from flightbridge.config import parse_bytes
-
-        try:
-            return parse_bytes(value, param.opts[0] if param is not None else "size")
-        except InvalidArgumentError as error:
-            self.fail(str(error), param, ctx)
-
-
-class ControlPort(_ParamType):
-    """A port number, 0 for any free port, or ``none`` (given on as -1)."""
-
-    name = "port|none"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The port; -1 for none."""
-        if value == -1 or str(value).strip().lower() == "none":
-            return -1
-        try:
-            port = int(value)
-        except ValueError:
-            port = -1
-        if not 0 <= port <= 65535:
-            self.fail(
-                f"{value!r} is not a port: give 0..65535 (0: any free port), or none", param, ctx
-            )
-        return port
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting. `default` and `unit` are as a reader of the docs sees them."""
-
-    option: str
-    env: str
-    default: str
-    unit: str
-    help: str
-    type: Any = str
-    required: bool = False
-
-    @property
-    def parameter(self) -> str:
-        """The Python name of the option's value."""
-        return self.option.lstrip("-").replace("-", "_")
-
-    def apply(self, function: F) -> F:
-        """Adds the option to a click command's function."""
-        is_flag = self.type is bool
-        wanted: dict[str, Any] = {"is_flag": True} if is_flag else {"type": self.type}
-        has_default = not is_flag and self.default != "none"
-        wanted["default"] = False if is_flag else (self.default if has_default else None)
-        decorate = click.option(
-            self.option,
-            envvar=self.env,
-            required=self.required,
-            show_default=has_default,
-            show_envvar=True,
-            help=self.help,
-            **wanted,
-        )
-        return decorate(function)
-
+__all__ = [
+    "CLIENT",
+    "CREDENTIALS",
+    "DEFAULT_MODEL_PORT",
+    "DEFAULT_PORT",
+    "SERVE",
+    "SERVE_MODEL",
+    "STREAM",
+    "ControlPort",
+    "Setting",
+    "Size",
+    "options",
+]
 
 SERVE: tuple[Setting, ...] = (
     Setting(
@@ -285,234 +222,3 @@ SERVE: tuple[Setting, ...] = (
         bool,
     ),
 )
-
-# How a client proves to the server who it is: for every command that calls one.
-CREDENTIALS: tuple[Setting, ...] = (
-    Setting(
-        "--token-file",
-        "FLIGHTBRIDGE_TOKEN_FILE",
-        "none",
-        "path",
-        "File that holds the token to send and nothing else; FLIGHTBRIDGE_TOKEN is the token "
-        "itself.",
-    ),
-    Setting(
-        "--tls-ca",
-        "FLIGHTBRIDGE_TLS_CA",
-        "none",
-        "path",
-        "PEM file of the CAs that may have signed the server's certificate; default: the system's.",
-    ),
-    Setting(
-        "--tls-client-cert",
-        "FLIGHTBRIDGE_TLS_CLIENT_CERT",
-        "none",
-        "path",
-        "PEM file of the certificate to show to a server that asks for one.",
-    ),
-    Setting(
-        "--tls-client-key",
-        "FLIGHTBRIDGE_TLS_CLIENT_KEY",
-        "none",
-        "path",
-        "PEM file of its key, unencrypted.",
-    ),
-)
-
-CLIENT: tuple[Setting, ...] = (
-    Setting(
-        "--server",
-        "FLIGHTBRIDGE_SERVER",
-        f"grpc://127.0.0.1:{DEFAULT_PORT}",
-        "URI",
-        "The server, grpc://HOST:PORT or grpc+tls://HOST:PORT, or all that feeds span, "
-        "grpc://HOST:PORT,HOST:PORT.",
-    ),
-    Setting(
-        "--timeout",
-        "FLIGHTBRIDGE_TIMEOUT",
-        "30",
-        "seconds",
-        "Deadline of every call, in seconds.",
-        click.FloatRange(min=0, min_open=True, max=86400),
-    ),
-    *CREDENTIALS,
-)
-
-STREAM: tuple[Setting, ...] = (
-    Setting(
-        "--listen",
-        "FLIGHTBRIDGE_STREAM_LISTEN",
-        "127.0.0.1:0",
-        "address",
-        "HOST:PORT (port 0: any free one) or unix:///PATH. Anything but loopback needs --insecure.",
-    ),
-    Setting(
-        "--batch-rows",
-        "FLIGHTBRIDGE_STREAM_BATCH_ROWS",
-        "none",
-        "rows",
-        "Rows of a record batch at most; none sends batches as they were written.",
-        click.IntRange(min=1),
-    ),
-    Setting(
-        "--max-connections",
-        "FLIGHTBRIDGE_STREAM_MAX_CONNECTIONS",
-        "16",
-        "connections",
-        "Connections served at the same time; others wait.",
-        click.IntRange(1, 10_000),
-    ),
-    Setting(
-        "--insecure",
-        "FLIGHTBRIDGE_STREAM_INSECURE",
-        "off",
-        "flag",
-        "Listen beyond loopback: whoever reaches the port can read the feed.",
-        bool,
-    ),
-)
-
-
-SERVE_MODEL: tuple[Setting, ...] = (
-    Setting(
-        "--host",
-        "FLIGHTBRIDGE_MODEL_HOST",
-        "127.0.0.1",
-        "address",
-        "Address to listen on. Anything but loopback needs TLS and a token file, or --insecure.",
-    ),
-    Setting(
-        "--port",
-        "FLIGHTBRIDGE_MODEL_PORT",
-        str(DEFAULT_MODEL_PORT),
-        "port",
-        "Port of the Flight service; 0 takes any free port.",
-        click.IntRange(0, 65535),
-    ),
-    Setting(
-        "--name",
-        "FLIGHTBRIDGE_MODEL_NAME",
-        "none",
-        "name",
-        "What tokens call the model; by default the last part of its path, without suffix.",
-    ),
-    Setting(
-        "--signature",
-        "FLIGHTBRIDGE_MODEL_SIGNATURE",
-        "none",
-        "name",
-        "Signature of a SavedModel; by default serving_default, or the only one there is.",
-    ),
-    Setting(
-        "--modules",
-        "FLIGHTBRIDGE_MODEL_MODULES",
-        "none",
-        "names",
-        "Python modules to import first, separated by commas: those with a model's own layers.",
-    ),
-    Setting(
-        "--max-batch-bytes",
-        "FLIGHTBRIDGE_MODEL_MAX_BATCH_BYTES",
-        "64MiB",
-        "bytes",
-        "A larger record batch is refused, as are options that make larger tensors of a batch.",
-        Size(),
-    ),
-    Setting(
-        "--max-streams",
-        "FLIGHTBRIDGE_MODEL_MAX_STREAMS",
-        "64",
-        "count",
-        "Exchanges at the same time; one more is refused.",
-        click.IntRange(min=1),
-    ),
-    Setting(
-        "--idle-timeout",
-        "FLIGHTBRIDGE_MODEL_IDLE_TIMEOUT",
-        "300",
-        "seconds",
-        "How long a client may neither send nor take anything before its connection is ended.",
-        click.FloatRange(min=0, min_open=True, max=86400),
-    ),
-    Setting(
-        "--token-file",
-        "FLIGHTBRIDGE_MODEL_TOKEN_FILE",
-        "none",
-        "path",
-        "File with the tokens that callers need, as of serve; they need the scope read on --name. "
-        "Without it whoever can connect may score.",
-    ),
-    Setting(
-        "--tls-cert",
-        "FLIGHTBRIDGE_MODEL_TLS_CERT",
-        "none",
-        "path",
-        "PEM file with the server's certificate chain: the server then speaks TLS only.",
-    ),
-    Setting(
-        "--tls-key",
-        "FLIGHTBRIDGE_MODEL_TLS_KEY",
-        "none",
-        "path",
-        "PEM file with the key of --tls-cert, unencrypted.",
-    ),
-    Setting(
-        "--tls-client-ca",
-        "FLIGHTBRIDGE_MODEL_TLS_CLIENT_CA",
-        "none",
-        "path",
-        "PEM file of the CAs that must have signed every client's certificate.",
-    ),
-    Setting(
-        "--ready-file",
-        "FLIGHTBRIDGE_MODEL_READY_FILE",
-        "none",
-        "path",
-        "File that appears with the server's URI once calls are served, and goes when they are "
-        "not.",
-    ),
-    Setting(
-        "--control-port",
-        "FLIGHTBRIDGE_MODEL_CONTROL_PORT",
-        "0",
-        "port",
-        "Port of grpc.health.v1; 0 takes any free port (it is logged), none turns it off.",
-        ControlPort(),
-    ),
-    Setting(
-        "--grace",
-        "FLIGHTBRIDGE_MODEL_GRACE",
-        "5",
-        "seconds",
-        "How long running batches may go on after the first SIGTERM or SIGINT, in seconds.",
-        click.FloatRange(min=0, max=3600),
-    ),
-    Setting(
-        "--log-level",
-        "FLIGHTBRIDGE_MODEL_LOG_LEVEL",
-        "info",
-        "level",
-        "What goes to stderr: debug, info, warning or error.",
-        click.Choice(["debug", "info", "warning", "error"]),
-    ),
-    Setting(
-        "--insecure",
-        "FLIGHTBRIDGE_MODEL_INSECURE",
-        "off",
-        "flag",
-        "Listen beyond loopback without TLS or without tokens: whoever reaches the port can score.",
-        bool,
-    ),
-)
-
-
-def options(settings: tuple[Setting, ...]) -> Callable[[F], F]:
-    """A decorator that adds the options of a table, in its order."""
-
-    def decorate(function: F) -> F:
-        for setting in reversed(settings):
-            function = setting.apply(function)
-        return function
-
-    return decorate
