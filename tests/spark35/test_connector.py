@@ -1,6 +1,7 @@
 """The connector on Spark 3.5: its modes, its types, and the trainer behind it."""
 
 import datetime
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -131,6 +132,30 @@ def test_a_catalog_of_feeds(spark35, bridge, client):
             spark35.sql(statement)
     spark35.sql("DROP TABLE bridge35.f")
     assert [feed.feed for feed in client.feeds()] == ["g.h", "i"]
+
+
+def test_filters_and_aggregates_by_statistics(spark35, bridge, client):
+    days = [datetime.date(2024, 1, 1) + datetime.timedelta(days=n // 10) for n in range(100)]
+    table = pa.table({"id": range(100), "day": days, "name": [f"n{n:02d}" for n in range(100)]})
+    client.write("f", table, partition_rows=10)
+    df = spark35.read.format("flightbridge").options(uri=bridge.uri, feed="f").load()
+
+    def read(condition):
+        found = df.where(condition)
+        text = found._jdf.queryExecution().executedPlan().toString()
+        return int(re.search(r"partitions: (\d+) of 10", text)[1]), found.count()
+
+    assert read("id between 31 and 42") == (2, 12)
+    assert read("day = date'2024-01-03'") == (1, 10)
+    assert read("name like 'n5%' or id in (1, 2)") == (2, 12)
+    assert read("not (id < 95)") == (1, 5)
+    assert read("day is null") == (0, 0)
+    df.createOrReplaceTempView("f")
+    found = spark35.sql(
+        "select count(*), count(distinct 1), count(id), min(day), max(id), max(name) from f"
+    )
+    assert "BatchScan" not in found._jdf.queryExecution().executedPlan().toString()
+    assert tuple(found.first()) == (100, 1, 100, days[0], 99, "n99")
 
 
 def test_there_is_no_python_writer(spark35, bridge):
