@@ -47,6 +47,8 @@ class Server(Closing):
             the disk.
         put_wait_s: Seconds that a put waits for room where memory or disk is full, before it is
             refused.
+        job_ttl_s: Seconds after which a write job that nobody has put to, asked about or committed
+            is aborted, such as that of a writer which was killed; it holds its feed until then.
         max_batch_bytes: Bytes (or text) above which a record batch is refused.
         max_streams: Puts and gets at the same time; one more is refused.
         max_feeds: Feeds, open ones included; a write of one more is refused.
@@ -88,6 +90,7 @@ class Server(Closing):
         memory_limit: int | str = "1GiB",
         spill_limit: int | str | None = None,
         put_wait_s: float = 30.0,
+        job_ttl_s: float = 3600.0,
         max_batch_bytes: int | str = "256MiB",
         max_streams: int = 1024,
         max_feeds: int = 10_000,
@@ -121,6 +124,7 @@ class Server(Closing):
             parse_bytes(memory_limit, "memory_limit"),
             -1 if spill_limit is None else parse_bytes(spill_limit, "spill_limit"),
             _wait_ms("put_wait_s", put_wait_s),
+            _wait_ms("job_ttl_s", job_ttl_s, 1, 365 * 86_400),
             parse_bytes(max_batch_bytes, "max_batch_bytes"),
             _count("max_streams", max_streams),
             _count("max_feeds", max_feeds),
@@ -242,14 +246,14 @@ def _check_port(name: str, port: int) -> int:
     return port
 
 
-def _wait_ms(name: str, seconds: float) -> int:
+def _wait_ms(name: str, seconds: float, least: int = 0, most: int = 86_400) -> int:
     if (
         isinstance(seconds, bool)
         or not isinstance(seconds, (int, float))
-        or not 0 <= seconds <= 86400
+        or not least <= seconds <= most
     ):
         raise InvalidArgumentError(
-            f"{name}={seconds!r} is not a waiting time: give seconds, 0 to 86400"
+            f"{name}={seconds!r} is not a waiting time: give seconds, {least} to {most}"
         )
     return int(seconds * 1000)
 

@@ -9,6 +9,7 @@ class NativeServer:
         memory_limit_bytes: int,
         spill_limit_bytes: int,
         put_wait_ms: int,
+        job_ttl_ms: int,
         max_batch_bytes: int,
         max_streams: int,
         max_feeds: int,

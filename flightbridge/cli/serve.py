@@ -29,6 +29,7 @@ class ServeOptions:
     memory_limit: int
     spill_limit: int | None
     put_wait: float
+    job_ttl: float
     max_batch_bytes: int
     max_streams: int
     max_feeds: int
@@ -105,6 +106,7 @@ def _start(options: ServeOptions) -> Server:
             memory_limit=options.memory_limit,
             spill_limit=options.spill_limit,
             put_wait_s=options.put_wait,
+            job_ttl_s=options.job_ttl,
             max_batch_bytes=options.max_batch_bytes,
             control_port=None if options.control_port < 0 else options.control_port,
             max_streams=options.max_streams,

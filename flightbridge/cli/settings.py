@@ -84,6 +84,14 @@ SERVE: tuple[Setting, ...] = (
         click.FloatRange(min=0, max=86400),
     ),
     Setting(
+        "--job-ttl",
+        "FLIGHTBRIDGE_SERVE_JOB_TTL",
+        "3600",
+        "seconds",
+        "A write job that nobody works on for so long is aborted.",
+        click.FloatRange(min=1, max=365 * 86400),
+    ),
+    Setting(
         "--max-batch-bytes",
         "FLIGHTBRIDGE_SERVE_MAX_BATCH_BYTES",
         "256MiB",

@@ -64,6 +64,7 @@ cdef extern from * namespace "flightbridge" nogil:
         int64_t memory_limit_bytes
         int64_t spill_limit_bytes
         milliseconds put_wait
+        milliseconds job_ttl
         int64_t max_batch_bytes
         int64_t max_streams
         int64_t max_feeds
@@ -104,8 +105,8 @@ cdef class NativeServer:
     cdef unique_ptr[CServer] _server
 
     def __cinit__(self, str host, int port, str data_dir, int64_t memory_limit_bytes,
-                  int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t max_batch_bytes,
-                  int64_t max_streams, int64_t max_feeds, str token_file, tls, peers,
+                  int64_t spill_limit_bytes, int64_t put_wait_ms, int64_t job_ttl_ms,
+                  int64_t max_batch_bytes, int64_t max_streams, int64_t max_feeds, str token_file, tls, peers,
                   bint insecure, int data_port):
         cdef CServerOptions options
         cdef CStatus status
@@ -116,6 +117,7 @@ cdef class NativeServer:
         options.memory_limit_bytes = memory_limit_bytes
         options.spill_limit_bytes = spill_limit_bytes
         options.put_wait = milliseconds(put_wait_ms)
+        options.job_ttl = milliseconds(job_ttl_ms)
         options.max_batch_bytes = max_batch_bytes
         options.max_streams = max_streams
         options.max_feeds = max_feeds

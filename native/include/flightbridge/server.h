@@ -27,11 +27,12 @@ struct ServerOptions {
   std::string data_dir;          // empty: feeds live in memory
   int64_t memory_limit_bytes = 1 << 30;  // for everything held in memory
   int64_t spill_limit_bytes = -1;        // for segments in data_dir; -1: only the disk limits them
-  std::chrono::milliseconds put_wait{30'000};  // how long a put waits for room
-  int64_t max_batch_bytes = 256 << 20;         // a larger record batch is refused
-  int64_t max_streams = 1024;                  // puts and gets at the same time
-  int64_t max_feeds = 10'000;                  // committed and open ones
-  std::string token_file;                      // who may do what; empty: no tokens, everybody may
+  std::chrono::milliseconds put_wait{30'000};    // how long a put waits for room
+  std::chrono::milliseconds job_ttl{3'600'000};  // a write job without any call for so long ends
+  int64_t max_batch_bytes = 256 << 20;           // a larger record batch is refused
+  int64_t max_streams = 1024;                    // puts and gets at the same time
+  int64_t max_feeds = 10'000;                    // committed and open ones
+  std::string token_file;                        // who may do what; empty: no tokens, everybody may
   // Paths of PEM files. With a certificate and its key the server speaks TLS and nothing else; with
   // client_ca it asks every client for a certificate that this CA has signed.
   std::string tls_cert;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
+#include "batch/gather.h"
 #include "batch/kernels.h"
 
 namespace flightbridge::batch {
@@ -86,6 +88,21 @@ struct Building {
   std::vector<fb_column> columns;
 };
 
+// Tables of which these batches pick most rows.
+std::vector<const ChunkTable*> PickedWhole(std::span<const std::vector<Part>> batches) {
+  std::map<const ChunkTable*, int64_t> picked;
+  for (const std::vector<Part>& parts : batches) {
+    for (const Part& part : parts) {
+      if (part.rows != nullptr) picked[part.table.get()] += part.count;
+    }
+  }
+  std::vector<const ChunkTable*> whole;
+  for (const auto& [table, rows] : picked) {
+    if (rows > table->rows() / 2) whole.push_back(table);
+  }
+  return whole;
+}
+
 arrow::Result<Building> Begin(const std::vector<ColumnLayout>& layouts, std::span<const Part> parts,
                               SlabPool* pool) {
   Building batch{.parts = parts};
@@ -106,6 +123,10 @@ arrow::Result<Building> Begin(const std::vector<ColumnLayout>& layouts, std::spa
 arrow::Status Assemble(const std::vector<ColumnLayout>& layouts,
                        std::span<const std::vector<Part>> batches,
                        const std::shared_ptr<SlabPool>& pool, std::vector<BatchPtr>* out) {
+  const std::vector<const ChunkTable*> whole = PickedWhole(batches);
+  for (const ChunkTable* table : whole) {
+    for (size_t c = 0; c < layouts.size(); ++c) BringOffsetsNear(*table, c);
+  }
   std::vector<Building> building;
   building.reserve(batches.size());
   arrow::Status status;
@@ -118,6 +139,7 @@ arrow::Status Assemble(const std::vector<ColumnLayout>& layouts,
     building.push_back(*std::move(begun));
   }
   for (size_t c = 0; c < layouts.size(); ++c) {
+    for (const ChunkTable* table : whole) BringValuesNear(*table, c);
     for (size_t i = 0; i < building.size(); ++i) {
       Building& batch = building[i];
       ColumnOutput to;

@@ -36,19 +36,6 @@ std::vector<plan::Interval> Cut(const std::vector<plan::Interval>& intervals, in
   return out;
 }
 
-// Reads the fixed-width values of a chunk once, in order, which is as fast as memory is. The gather
-// that then takes them in random order finds them in a cache.
-void BringNear(const Chunk& chunk) {
-  constexpr int64_t kCacheLine = 64;
-  uint8_t sum = 0;
-  for (const ChunkColumn& column : chunk.columns) {
-    if (column.values.kind != Values::Kind::kFixed || !column.levels.empty()) continue;
-    const int64_t bytes = chunk.rows * column.width * column.values.item_bytes;
-    for (int64_t i = 0; i < bytes; i += kCacheLine) sum ^= column.values.data[i];
-  }
-  asm volatile("" : : "r"(sum));  // so that it is not left out
-}
-
 }  // namespace
 
 Fetcher::Fetcher(ConnectFn connect, std::unique_ptr<Source> first, const proto::FeedInfo& feed,
@@ -269,7 +256,6 @@ arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
   } else {
     ready.chunk->global = Cut(active->unit.intervals, *received, batch.num_rows());
   }
-  if (active->unit.shuffle) BringNear(*ready.chunk);
   ready.bytes = bytes;
   *received += batch.num_rows();
   const std::lock_guard lock(mutex_);

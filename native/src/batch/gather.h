@@ -25,6 +25,12 @@ void FillValues(const ColumnLayout& layout, int64_t count, uint8_t* out);
 bool GatherFixed(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                  uint8_t* out);
 
+// Read a column of a table from its beginning to its end, which brings it into the processor's
+// cache several times faster than picking its rows one by one would. For what will be picked whole.
+// Offsets are those of strings and lists; values may be of any type.
+void BringOffsetsNear(const ChunkTable& table, size_t column);
+void BringValuesNear(const ChunkTable& table, size_t column);
+
 // Strings, and lists of values of fixed width, whose rows are spans of bytes (chunk.h) and go into
 // the batch as they are. Much faster than the kernels for any rows where rows are picked.
 bool AreSpans(const ColumnLayout& layout, size_t column, std::span<const Part> parts);

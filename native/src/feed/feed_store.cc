@@ -555,9 +555,7 @@ int FeedStoreImpl::SweepOrphans() {
   std::lock_guard decisions(decisions_);
   {
     std::lock_guard lock(mutex_);
-    const int64_t oldest =
-        NowMs() -
-        std::chrono::duration_cast<std::chrono::milliseconds>(options_.orphan_ttl).count();
+    const int64_t oldest = NowMs() - options_.orphan_ttl.count();
     for (const auto& [key, job] : jobs_) {
       // What may be committed elsewhere is not ours to abort.
       if (job->active_ms < oldest && !job->decided_elsewhere()) orphans.push_back(job);

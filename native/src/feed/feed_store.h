@@ -127,7 +127,7 @@ struct FeedStoreOptions {
   // some feeds only.
   bool name_other_feeds = true;
   // A write job without begin or put activity for this long is aborted.
-  std::chrono::seconds orphan_ttl{3600};
+  std::chrono::milliseconds orphan_ttl{3'600'000};
   // Milliseconds of a steady clock; tests set it.
   std::function<int64_t()> clock_ms;
 };

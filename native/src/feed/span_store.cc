@@ -20,8 +20,7 @@ std::string FeedStoreImpl::HomeElsewhere(const std::string& feed) const {
 }
 
 std::vector<InDoubt> FeedStoreImpl::JobsInDoubt(const std::string& feed) const {
-  const int64_t ttl_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(options_.orphan_ttl).count();
+  const int64_t ttl_ms = options_.orphan_ttl.count();
   std::vector<InDoubt> found;
   std::lock_guard lock(mutex_);
   for (auto at = jobs_.lower_bound({feed, ""}); at != jobs_.end(); ++at) {

@@ -43,6 +43,10 @@ arrow::Status CheckOptions(const ServerOptions& options) {
     return Error(Code::kInvalidArgument, "put_wait is ", options.put_wait.count(),
                  " ms: it must be 0 to a day");
   }
+  if (options.job_ttl < std::chrono::seconds(1) || options.job_ttl > std::chrono::hours(24 * 365)) {
+    return Error(Code::kInvalidArgument, "job_ttl is ", options.job_ttl.count(),
+                 " ms: it must be a second to a year");
+  }
   if (options.max_streams <= 0 || options.max_feeds <= 0) {
     return Error(Code::kInvalidArgument, options.max_streams <= 0 ? "max_streams" : "max_feeds",
                  " is ", std::min(options.max_streams, options.max_feeds), ": it must be positive");
@@ -185,6 +189,7 @@ class Server::Impl {
     store.segments.memory_limit_bytes = options.memory_limit_bytes;
     store.segments.spill_limit_bytes = options.spill_limit_bytes;
     store.put_wait = options.put_wait;
+    store.orphan_ttl = options.job_ttl;
     store.max_feeds = options.max_feeds;
     store.name_other_feeds = !state->has_tokens;
     ARROW_ASSIGN_OR_RAISE(state->store, feed::FeedStore::Open(store));
