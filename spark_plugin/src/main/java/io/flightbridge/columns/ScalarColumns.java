@@ -101,6 +101,9 @@ final class ScalarColumns {
 
     @Override
     public Decimal getDecimal(int row, int precision, int scale) {
+      if (isNullAt(row)) {
+        return null;
+      }
       long value = vector.get(row);
       BigInteger unsigned = BigInteger.valueOf(value);
       return decimal(
@@ -163,6 +166,9 @@ final class ScalarColumns {
 
     @Override
     public UTF8String getUTF8String(int row) {
+      if (isNullAt(row)) {
+        return null;
+      }
       int begin = vector.getStartOffset(row);
       return text(vector.getDataBuffer(), begin, vector.getEndOffset(row) - begin);
     }
@@ -188,7 +194,7 @@ final class ScalarColumns {
 
     @Override
     public UTF8String getUTF8String(int row) {
-      return text(vector.getDataBuffer(), begin(row), length(row));
+      return isNullAt(row) ? null : text(vector.getDataBuffer(), begin(row), length(row));
     }
 
     @Override
