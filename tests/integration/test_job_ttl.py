@@ -23,7 +23,7 @@ def test_a_job_of_a_writer_that_is_gone_ends():
         while bridge.status().memory_used_bytes > 0:
             assert time.monotonic() < deadline, "what the job staged is still there"
             time.sleep(0.1)
-        with pytest.raises(errors.FlightBridgeError, match="is not open .*expired"):
+        with pytest.raises(errors.FlightBridgeError, match=r"is not open .*expired"):
             client.commit_write("f", "left", [staged])
         assert client.feeds() == []
         assert client.write("f", pa.table({"x": [1]})).rows == 1  # the name is free
