@@ -163,9 +163,13 @@ def frame(
     spark: Any, faults: str, start: int, rows: int, partitions: int, shape: str, pause_ms: int
 ) -> Any:
     """Rows ``[start, start + rows)`` in a shape: ``plain``, ``mapped``, whose tasks TaskFaults
-    disturbs before a shuffle of the connector's own, or ``grouped``, disturbed behind one."""
+    disturbs before a shuffle of the connector's own, or ``grouped``, disturbed behind one (the
+    tasks before that leave their marks in ``maps``)."""
     ids = spark.range(start, start + rows, 1, partitions)
     if shape == "grouped":
+        maps = Path(faults, "maps")
+        maps.mkdir(exist_ok=True)
+        ids = ids.filter(_disturbed(str(maps), 0))
         counted = ids.union(ids).groupBy("id").count()
         ids = counted.selectExpr("id + count - 2 as id")
     return ids.filter(_disturbed(faults, pause_ms)).selectExpr("id", _PAYLOAD)

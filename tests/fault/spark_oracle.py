@@ -63,7 +63,7 @@ class Tasks:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
 
     def started(self) -> list[Started]:
         names = (path.name for path in self.directory.glob("started-*"))

@@ -148,7 +148,7 @@ def test_stage_retried_behind_a_shuffle(driver, executors, bridge, client, tasks
     tasks.hold("all")
     driver.start(**order(bridge, tasks, shape="grouped"))
     wait_for(lambda: client.status().open_puts == 2, "two puts")
-    executors()[0].kill()
+    os.kill(Tasks(tasks.directory / "maps").started()[0].pid, signal.SIGKILL)
     tasks.go_on("all")
     assert driver.outcome() == "done"
     assert {one.stage_attempt for one in tasks.started()} > {0}
