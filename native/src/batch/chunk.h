@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,6 +19,15 @@
 #include "plan/rows.h"
 
 namespace flightbridge::batch {
+
+// What is at `from`, which need not be aligned: what came through gRPC lies wherever its message
+// was cut.
+template <typename T>
+T Load(const T* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
 
 // A validity bitmap; `bits` is nullptr where nothing is null.
 struct Validity {
@@ -41,8 +51,8 @@ struct Values {
   // First byte of value i in `data`; i may be one past the last. For all kinds but kViews, kBits.
   int64_t ByteBegin(int64_t i) const {
     switch (kind) {
-      case Kind::kBytes32: return offsets32[i];
-      case Kind::kBytes64: return offsets64[i];
+      case Kind::kBytes32: return Load(offsets32 + i);
+      case Kind::kBytes64: return Load(offsets64 + i);
       default: return i * item_bytes;
     }
   }
@@ -56,8 +66,8 @@ struct Level {
   int64_t width = 1;  // of fixed-size lists
 
   int64_t Begin(int64_t i) const {
-    if (offsets32 != nullptr) return offsets32[i];
-    if (offsets64 != nullptr) return offsets64[i];
+    if (offsets32 != nullptr) return Load(offsets32 + i);
+    if (offsets64 != nullptr) return Load(offsets64 + i);
     return i * width;
   }
 };
@@ -80,7 +90,7 @@ struct Spans {
   int64_t data_bytes = 0;
 
   int64_t Begin(int64_t row) const {
-    return offsets32 != nullptr ? offsets32[row] : offsets64[row];
+    return offsets32 != nullptr ? Load(offsets32 + row) : Load(offsets64 + row);
   }
 };
 

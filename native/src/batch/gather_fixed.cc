@@ -33,9 +33,9 @@ void PickAs(const uint8_t* const* bases, const RowRef* rows, int64_t count, uint
   int64_t i = 0;
   for (; i + kPrefetchRows < count; ++i) {
     __builtin_prefetch(at(i + kPrefetchRows));
-    to[i] = *at(i);
+    to[i] = Load(at(i));
   }
-  for (; i < count; ++i) to[i] = *at(i);
+  for (; i < count; ++i) to[i] = Load(at(i));
 }
 
 // The values of single rows, as they are, booleans a byte each.

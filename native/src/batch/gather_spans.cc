@@ -58,9 +58,11 @@ class Writer {
     const int64_t begin = spans.Begin(first);
     const int64_t shift = at_ - begin;
     if (spans.offsets32 != nullptr) {
-      for (int64_t row = first; row < last; ++row) *ends_++ = spans.offsets32[row + 1] + shift;
+      for (int64_t row = first; row < last; ++row)
+        *ends_++ = Load(spans.offsets32 + row + 1) + shift;
     } else {
-      for (int64_t row = first; row < last; ++row) *ends_++ = spans.offsets64[row + 1] + shift;
+      for (int64_t row = first; row < last; ++row)
+        *ends_++ = Load(spans.offsets64 + row + 1) + shift;
     }
     const int64_t units = spans.Begin(last) - begin;
     if (units > 0) std::memcpy(to_, spans.data + begin * unit_, units * unit_);

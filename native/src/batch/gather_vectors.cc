@@ -21,7 +21,7 @@ void Scatter(const ColumnLayout& layout, const ChunkColumn& c, int64_t row, uint
     const int64_t count = std::min(kBlock, end - at);
     CopyValues(layout, c.values, at, at + count, block);
     for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(out + *index++ * item, block + i * item, item);
+      std::memcpy(out + Load(index++) * item, block + i * item, item);
     }
   }
 }
@@ -70,7 +70,7 @@ void GatherSparse(const ColumnLayout& layout, size_t column, std::span<const Par
         const int64_t first = dense ? 0 : c.vectors.indices.Begin(row);
         for (int64_t i = 0; i < end - begin; ++i) {
           *index++ = number;
-          *index++ = dense ? i : c.vectors.index_values[first + i];
+          *index++ = dense ? i : Load(c.vectors.index_values + first + i);
         }
       }
       ++number;

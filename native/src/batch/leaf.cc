@@ -8,7 +8,6 @@
 #include <arrow/compute/api_vector.h>
 #include <arrow/compute/cast.h>
 #include <arrow/extension_type.h>
-#include <arrow/util/align_util.h>
 #include <arrow/util/bit_util.h>
 #include <arrow/util/bitmap_ops.h>
 
@@ -235,10 +234,6 @@ class Resolver {
 
 arrow::Status ResolveLeaf(const ColumnLayout& layout, std::shared_ptr<arrow::Array> column,
                           Chunk* chunk, size_t index) {
-  // What came through gRPC lies wherever its message was cut; the kernels read whole values.
-  ARROW_ASSIGN_OR_RAISE(
-      column, arrow::util::EnsureAlignment(std::move(column), arrow::util::kValueAlignment,
-                                           arrow::default_memory_pool()));
   return Resolver(layout, chunk, index).Run(std::move(column));
 }
 

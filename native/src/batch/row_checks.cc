@@ -32,15 +32,16 @@ const char* VectorFault(const ColumnLayout& layout, const ChunkColumn& c, int64_
   const VectorParts& v = c.vectors;
   if (v.kinds[row] == 1) return values == layout.width ? nullptr : "another size";
   if (v.kinds[row] != 0) return "a kind that is neither dense nor sparse";
-  if (v.sizes[row] != layout.width) return "another size";
+  if (Load(v.sizes + row) != layout.width) return "another size";
   const int64_t begin = v.indices.Begin(row);
   if (v.indices.Begin(row + 1) - begin != values) return "other numbers of indices and values";
   int64_t last = -1;
   for (int64_t i = begin; i < begin + values; ++i) {
-    if (v.index_values[i] <= last || v.index_values[i] >= layout.width) {
+    const int32_t index = Load(v.index_values + i);
+    if (index <= last || index >= layout.width) {
       return "indices that are not in order or not below its size";
     }
-    last = v.index_values[i];
+    last = index;
   }
   return nullptr;
 }
