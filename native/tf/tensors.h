@@ -1,5 +1,5 @@
 // Columns of an fb_batch as tensors: fixed width columns and row splits stay where they are,
-// strings are copied (strings.h).
+// strings are copied (string_tensors.h).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "flightbridge/c_api.h"
-#include "strings.h"
+#include "string_tensors.h"
 #include "tensorflow/core/framework/allocation_description.pb.h"
 #include "tensorflow/core/framework/partial_tensor_shape.h"
 #include "tensorflow/core/framework/tensor.h"
