@@ -111,12 +111,7 @@ arrow::Result<std::vector<int>> ResolveColumns(const feed::Snapshot& snapshot,
 arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view bytes) {
   ARROW_ASSIGN_OR_RAISE(const proto::GetTicket ticket, ParseTicket(bytes));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, ticket.feed));
-  auto plan = Plan(*state->store, ticket);
-  const Code code = CodeOf(plan.status());
-  const bool outdated = code == Code::kFailedPrecondition || code == Code::kNotFound;
-  if (!outdated || state->store->JobsInDoubt(ticket.feed).empty()) return plan;
-  ARROW_RETURN_NOT_OK(state->peers->Resolve(ticket.feed));
-  return Plan(*state->store, ticket);
+  return OrAskHome(state, ticket.feed, [&] { return Plan(*state->store, ticket); });
 }
 
 }  // namespace flightbridge::server

@@ -13,6 +13,7 @@
 
 #include "feed/feed_store.h"
 #include "feed/row_picker.h"
+#include "flightbridge/error.h"
 #include "server/auth.h"
 #include "server/service_state_internal.h"
 
@@ -41,6 +42,18 @@ struct GetPlan {
 // PERMISSION_DENIED without the scope read on the feed. Where the ticket may be of a commit that
 // only the feed's home server knows, asks it.
 arrow::Result<GetPlan> PlanGet(ServiceState* state, const Caller& caller, std::string_view ticket);
+
+// What `find`, which gives an arrow::Result, says of a feed. Where that is that there is no such
+// thing, it may be of a commit that only the feed's home server knows: asks it, then finds again.
+template <typename Find>
+auto OrAskHome(ServiceState* state, const std::string& feed, Find&& find) -> decltype(find()) {
+  auto found = find();
+  const Code code = CodeOf(found.status());
+  const bool outdated = code == Code::kFailedPrecondition || code == Code::kNotFound;
+  if (!outdated || state->store->JobsInDoubt(feed).empty()) return found;
+  ARROW_RETURN_NOT_OK(state->peers->Resolve(feed));
+  return find();
+}
 
 // The places of columns in the feed's schema. NOT_FOUND for a name that is not that of one column.
 arrow::Result<std::vector<int>> ResolveColumns(const feed::Snapshot& snapshot,

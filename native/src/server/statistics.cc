@@ -32,17 +32,6 @@ arrow::Result<std::shared_ptr<const feed::Snapshot>> Find(ServiceState* state,
   return snapshot;
 }
 
-// Where it may be of a commit that only the feed's home knows, asks that.
-arrow::Result<std::shared_ptr<const feed::Snapshot>> FindAnywhere(
-    ServiceState* state, const proto::FeedStatistics& request) {
-  auto snapshot = Find(state, request);
-  const Code code = CodeOf(snapshot.status());
-  const bool outdated = code == Code::kFailedPrecondition || code == Code::kNotFound;
-  if (!outdated || state->store->JobsInDoubt(request.feed).empty()) return snapshot;
-  ARROW_RETURN_NOT_OK(state->peers->Resolve(request.feed));
-  return Find(state, request);
-}
-
 arrow::Result<std::vector<int>> ColumnsOf(const feed::Snapshot& snapshot,
                                           const std::vector<std::string>& names) {
   std::set<std::string> seen;
@@ -69,7 +58,8 @@ arrow::Result<proto::FeedStatisticsResult> FeedStatistics(ServiceState* state, c
   ARROW_RETURN_NOT_OK(feed::ValidateFeedName(request.feed));
   ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kRead, request.feed));
   ARROW_ASSIGN_OR_RAISE(const StreamSlot slot, StreamSlot::Take(state));
-  ARROW_ASSIGN_OR_RAISE(const auto snapshot, FindAnywhere(state, request));
+  ARROW_ASSIGN_OR_RAISE(const auto snapshot,
+                        OrAskHome(state, request.feed, [&] { return Find(state, request); }));
   ARROW_ASSIGN_OR_RAISE(const auto columns, ColumnsOf(*snapshot, request.columns));
   proto::FeedStatisticsResult result;
   result.feed_id = snapshot->feed_id;
