@@ -134,6 +134,10 @@ cdef class NativePut:
             self._put.reset()
 
 
+# A request and its answer, both encoded.
+ctypedef CStatus (*RoundTrip)(CClient*, const string&, string*) noexcept nogil
+
+
 cdef class NativeClient:
     """One connection. Thread-safe: each call keeps the client alive until it returns."""
 
@@ -237,45 +241,27 @@ cdef class NativeClient:
         _check(status)
         return <bytes>encoded
 
-    def begin_write(self, bytes request not None):
+    cdef bytes _ask(self, RoundTrip call, bytes request):
         cdef shared_ptr[CClient] client = self._open()
         cdef string encoded = request
         cdef string answer
         cdef CStatus status
         with nogil:
-            status = Begin(client.get(), encoded, &answer)
+            status = call(client.get(), encoded, &answer)
         _check(status)
         return <bytes>answer
+
+    def begin_write(self, bytes request not None):
+        return self._ask(Begin, request)
 
     def confirm_position(self, bytes position not None):
-        cdef shared_ptr[CClient] client = self._open()
-        cdef string encoded = position
-        cdef string answer
-        cdef CStatus status
-        with nogil:
-            status = Confirm(client.get(), encoded, &answer)
-        _check(status)
-        return <bytes>answer
+        return self._ask(Confirm, position)
 
     def statistics(self, bytes request not None):
-        cdef shared_ptr[CClient] client = self._open()
-        cdef string encoded = request
-        cdef string answer
-        cdef CStatus status
-        with nogil:
-            status = Statistics(client.get(), encoded, &answer)
-        _check(status)
-        return <bytes>answer
+        return self._ask(Statistics, request)
 
     def end_feed(self, str name not None):
-        cdef shared_ptr[CClient] client = self._open()
-        cdef string feed = name.encode("utf-8", "surrogateescape")
-        cdef string answer
-        cdef CStatus status
-        with nogil:
-            status = EndFeed(client.get(), feed, &answer)
-        _check(status)
-        return <bytes>answer
+        return self._ask(EndFeed, name.encode("utf-8", "surrogateescape"))
 
     def open_put(self, str name not None, str job_id not None, int64_t partition,
                  int64_t attempt, schema not None):
@@ -294,14 +280,7 @@ cdef class NativeClient:
         return put
 
     def commit_write(self, bytes request not None):
-        cdef shared_ptr[CClient] client = self._open()
-        cdef string encoded = request
-        cdef string answer
-        cdef CStatus status
-        with nogil:
-            status = Commit(client.get(), encoded, &answer)
-        _check(status)
-        return <bytes>answer
+        return self._ask(Commit, request)
 
     def abort_write(self, str name not None, str job_id not None):
         cdef shared_ptr[CClient] client = self._open()
