@@ -35,18 +35,6 @@ def driver(spark_cluster):
         yield made
 
 
-@pytest.fixture
-def tasks(tmp_path):
-    return Tasks(tmp_path / "tasks")
-
-
-@pytest.fixture
-def executors(spark_cluster, driver):
-    """Both, alive."""
-    wait_for(lambda: len(spark_cluster.executors()) == 2, "two executors")
-    return spark_cluster.executors
-
-
 def order(bridge, tasks, **changed):
     """A write of ROWS rows in four partitions, some two seconds of it."""
     usual = {

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.scoring.doubler import save_doubler
 
 from .spark_cluster import wait_for
-from .spark_oracle import Tasks, assert_feed
+from .spark_oracle import assert_feed
 
 pytestmark = [pytest.mark.spark, pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -58,18 +58,6 @@ def undisturbed(rows):
     x = np.arange(rows, dtype=np.float32)
     y = (np.arange(rows) % 7).astype(np.float32)
     return pa.table({"id": np.arange(rows), "double": x * 2, "sum": x + y})
-
-
-@pytest.fixture
-def tasks(tmp_path):
-    return Tasks(tmp_path / "tasks")
-
-
-@pytest.fixture
-def executors(spark_cluster, driver):
-    """Both, alive."""
-    wait_for(lambda: len(spark_cluster.executors()) == 2, "two executors")
-    return spark_cluster.executors
 
 
 def loads(model):

@@ -141,7 +141,7 @@ public final class FeedCatalog implements StagingTableCatalog, SupportsNamespace
       StructType columns,
       Transform[] partitioning,
       Map<String, String> properties) {
-    return staged(table, columns, partitioning, properties, WriteMode.WRITE_MODE_OVERWRITE);
+    return stageReplace(table, columns, partitioning, properties);
   }
 
   private StagedTable staged(
