@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
+from pyspark import TaskContext
 
 import flightbridge
 
 from .secured import CLIENT_TOKEN, Authority, write_secret
+from .server_node import Node
+from .spark_cluster import wait_for
 
 pytestmark = pytest.mark.spark
 
@@ -30,7 +34,9 @@ ROWS, TEXT = 100_000, "x" * 500
 
 def load(spark, uri, **options):
     return (
-        spark.read.format("flightbridge").options(uri=uri, feed="f", timeout=10, **options).load()
+        spark.read.format("flightbridge")
+        .options(uri=uri, feed="f", **{"timeout": 10, **options})
+        .load()
     )
 
 
@@ -66,7 +72,7 @@ def test_a_server_that_dies_in_the_middle_ends_the_query(classic_session):
     with doomed_server() as (process, uri):
         with flightbridge.connect(uri) as client:
             client.write("f", wide())
-        df = load(classic_session, uri)
+        df = load(classic_session, uri, timeout=3)
         assert scan(df, lambda: None) == ROWS
         pid = process.pid
 
@@ -77,6 +83,38 @@ def test_a_server_that_dies_in_the_middle_ends_the_query(classic_session):
         with pytest.raises(Exception, match=r"UNAVAILABLE\] reading feed 'f'"):
             scan(df, kill)
         assert process.wait(timeout=20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("transport", ["channel", "flight"])
+def test_a_server_that_restarts_in_the_middle(classic_session, tmp_path, transport):
+    """No task fails for it: the read goes on from the row where it was."""
+    begun, goes_on = tmp_path / "begun", tmp_path / "goes on"
+    with contextlib.closing(Node(tmp_path / "data")) as node:
+        with flightbridge.connect(node.uri) as client:
+            client.write("f", wide())
+        df = load(classic_session, node.uri, transport=transport, split_bytes=1 << 30)
+        assert df.rdd.getNumPartitions() == 1
+
+        def ids(batches):  # in a Python worker, which knows nothing of this module
+            assert TaskContext.get().attemptNumber() == 0, "a task failed"
+            deadline = time.monotonic() + 60
+            for batch in batches:
+                begun.touch()
+                while not goes_on.exists():
+                    assert time.monotonic() < deadline, "the server was not restarted"
+                    time.sleep(0.05)
+                yield batch.select(["id"])
+
+        def restart():
+            wait_for(begun.exists, timeout_s=60)
+            node.restart()
+            goes_on.touch()
+
+        with ThreadPoolExecutor(1) as pool:
+            restarted = pool.submit(restart)
+            found = df.mapInArrow(ids, "id long").collect()
+            restarted.result()
+        assert [row.id for row in found] == list(range(ROWS))
 
 
 def test_a_feed_that_is_dropped_in_the_middle(classic_session, bridge, client):

@@ -240,10 +240,22 @@ public final class BridgeClient implements AutoCloseable {
     }
   }
 
-  /** Rows of a feed; the ticket is for the one server of this client. */
+  /**
+   * Rows of a feed, also across a loss of the connection. The ticket is for the one server of this
+   * client, and its ranges say where they end.
+   */
   public GetStream openGet(GetTicket ticket) {
+    return new ResumedGetStream(connections.get(0), ticket, this::openOnce);
+  }
+
+  private GetStream openOnce(GetTicket ticket) {
     FlightConnection connection = connections.get(0);
-    ChannelOffer offer = channelOf(connection);
+    ChannelOffer offer;
+    try {
+      offer = channelOf(connection);
+    } catch (BridgeException error) {
+      throw error.during(GetStream.doing(ticket));
+    }
     if (offer != null) {
       try {
         return ChannelGetStream.open(connection, offer, ticket);

@@ -39,7 +39,7 @@ final class ChannelGetStream implements GetStream {
   }
 
   static ChannelGetStream open(FlightConnection connection, ChannelOffer offer, GetTicket ticket) {
-    String doing = "reading feed '" + ticket.getFeed() + "'";
+    String doing = GetStream.doing(ticket);
     BufferAllocator memory = FlightGetStream.newMemory(doing);
     FrameSocket socket = null;
     try {

@@ -188,7 +188,7 @@ final class ChannelPutStream implements PutStream {
         }
         lost = error;
         dropSocket();
-        sleep(pause);
+        FlightConnection.pause(pause);
         pause = Math.min(2 * pause, LAST_PAUSE_MS);
       }
     }
@@ -384,15 +384,6 @@ final class ChannelPutStream implements PutStream {
       ring.close();
       ring = null;
       space = null;
-    }
-  }
-
-  private static void sleep(long milliseconds) {
-    try {
-      Thread.sleep(milliseconds);
-    } catch (InterruptedException error) {
-      Thread.currentThread().interrupt();
-      throw new BridgeException(Code.CANCELLED, "the task was interrupted", error);
     }
   }
 

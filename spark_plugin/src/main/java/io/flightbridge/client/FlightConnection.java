@@ -106,7 +106,7 @@ final class FlightConnection implements AutoCloseable {
     }
   }
 
-  private static void pause(long milliseconds) {
+  static void pause(long milliseconds) {
     try {
       Thread.sleep(milliseconds);
     } catch (InterruptedException error) {

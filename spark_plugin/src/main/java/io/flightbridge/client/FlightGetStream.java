@@ -32,7 +32,7 @@ final class FlightGetStream implements GetStream {
   private FlightStream stream;
 
   FlightGetStream(FlightConnection connection, GetTicket ticket) {
-    this.doing = "reading feed '" + ticket.getFeed() + "'";
+    this.doing = GetStream.doing(ticket);
     this.connection = connection;
     this.memory = newMemory(doing);
     this.client = FlightGrpcUtils.createFlightClientWithSharedChannel(memory, connection.channel());

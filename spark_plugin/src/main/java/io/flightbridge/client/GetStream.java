@@ -1,5 +1,6 @@
 package io.flightbridge.client;
 
+import io.flightbridge.protocol.GetTicket;
 import java.util.List;
 import org.apache.arrow.vector.FieldVector;
 import org.apache.arrow.vector.dictionary.DictionaryProvider;
@@ -20,4 +21,9 @@ public interface GetStream extends AutoCloseable {
 
   @Override
   void close();
+
+  /** What errors of it begin with. */
+  static String doing(GetTicket ticket) {
+    return "reading feed '" + ticket.getFeed() + "'";
+  }
 }
