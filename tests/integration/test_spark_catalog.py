@@ -215,7 +215,7 @@ def test_options_of_writes_that_nobody_would_heed_are_refused(spark, client, cat
         lambda: frame.writeTo(f"{catalog}.f").option("shards", 4).append(),
         lambda: frame.write.option("shards", 4).saveAsTable(f"{catalog}.g"),
     ):
-        with pytest.raises(Exception, match=r"option shards is not for writes to a table"):
+        with pytest.raises(Exception, match=r"option shards='4' is not for writes to a table"):
             writer()
     assert rows(client) == [(0,), (1,), (2,)]
     assert client.feed("f").open_jobs == 0

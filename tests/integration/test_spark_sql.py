@@ -15,9 +15,9 @@ def table(spark, bridge):
     """Makes tables of feeds by ``CREATE TABLE name {columns} USING flightbridge ... {rest}``."""
     made = []
 
-    def make(feed, columns="", rest=""):
+    def make(feed, columns="", rest="", more=""):
         name = f"t{next(_numbers)}"
-        options = f"OPTIONS (uri '{bridge.uri}', feed '{feed}')"
+        options = f"OPTIONS (uri '{bridge.uri}', feed '{feed}'{more})"
         made.append(name)
         spark.sql(f"CREATE TABLE {name} {columns} USING flightbridge {options} {rest}")
         return name
@@ -61,6 +61,45 @@ def test_create_table_as_select(spark, bridge, client, table):
     t = table("f", rest="AS SELECT id, cast(id AS STRING) AS name FROM range(5)")
     assert rows(client) == [(i, str(i)) for i in range(5)]
     assert spark.table(t).where("name = '3'").first().id == 3
+
+
+ARRANGING = [("shards", "4"), ("shuffle", "true"), ("seed", "7"), ("Mode", "ignore")]
+
+
+@pytest.mark.parametrize(("option", "value"), ARRANGING)
+def test_options_of_a_table_that_inserts_would_not_heed_are_refused(
+    spark, client, table, option, value
+):
+    client.write("f", pa.table({"id": [1]}))
+    t = table("f", more=f", {option} '{value}'")
+    refused = rf"INVALID_ARGUMENT.*option {option.lower()}='{value}' is not for writes to a table"
+    for statement in ("INSERT INTO", "INSERT OVERWRITE"):
+        with pytest.raises(Exception, match=rf"{refused}.*/\*\+ REPARTITION\(8\) \*/"):
+            spark.sql(f"{statement} {t} SELECT id FROM range(9)")
+    assert rows(client) == [(1,)]
+    assert spark.table(t).collect() == [(1,)], "reads have no use for it"
+
+
+@pytest.mark.parametrize(("option", "value"), ARRANGING)
+def test_options_of_a_statement_that_it_would_not_heed_are_refused(
+    spark, client, table, option, value
+):
+    client.write("f", pa.table({"id": [1]}))
+    t = table("f")
+    refused = rf"INVALID_ARGUMENT.*option {option.lower()}='{value}' is not for writes to a table"
+    with pytest.raises(Exception, match=refused):
+        spark.range(9).writeTo(t).option(option, value).append()
+    with pytest.raises(Exception, match=refused):
+        table("g", more=f", {option} '{value}'", rest="AS SELECT id FROM range(9)")
+    assert rows(client) == [(1,)]
+    assert [feed.feed for feed in client.feeds()] == ["f"]
+
+
+def test_hints_arrange_what_is_inserted(spark, client, table):
+    t = table("f", "(id BIGINT)")
+    spark.sql(f"INSERT INTO {t} SELECT /*+ REPARTITION(5) */ id FROM range(1000)")
+    assert rows(client) == [(i,) for i in range(1000)]
+    assert len(client.feed("f").partitions) == 5
 
 
 def test_a_temporary_view(spark, bridge, client):

@@ -148,12 +148,35 @@ final class CatalogOptions {
 
   /** Of a write to a table, where nobody would heed them. */
   static void refuseOfStatements(Map<String, String> writes) {
-    for (String option : OF_STATEMENTS) {
-      if (writes.containsKey(option)) {
-        throw invalid(
-            "option " + option + " is not for writes to a table: leave it out; " + SAID_OTHERWISE);
-      }
-    }
+    refuse(writes, OF_STATEMENTS);
+  }
+
+  /**
+   * The same where the session's catalog keeps the table, whose options say which feed it is. A
+   * write could ask Spark to arrange rows, but by columns of theirs alone: not evenly, nor at
+   * random.
+   */
+  static void refuseInSession(Map<String, String> writes) {
+    Set<String> names = new TreeSet<>(OF_STATEMENTS);
+    names.remove("feed");
+    refuse(writes, names);
+  }
+
+  private static void refuse(Map<String, String> writes, Set<String> names) {
+    writes.forEach(
+        (option, value) -> {
+          if (names.contains(option.toLowerCase(Locale.ROOT))) {
+            throw invalid(
+                "option "
+                    + option.toLowerCase(Locale.ROOT)
+                    + "='"
+                    + value
+                    + "' is not for writes to a table: leave it out of the statement and of the"
+                    + " table's OPTIONS; "
+                    + SAID_OTHERWISE
+                    + ", and df.write.format(\"flightbridge\") takes it");
+          }
+        });
   }
 
   // saveAsTable names Spark's default format where the user names none.

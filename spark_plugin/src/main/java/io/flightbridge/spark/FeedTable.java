@@ -85,6 +85,8 @@ final class FeedTable implements SupportsRead, SupportsWrite {
   public WriteBuilder newWriteBuilder(LogicalWriteInfo info) {
     if (properties.containsKey(OF_CATALOG)) {
       CatalogOptions.refuseOfStatements(info.options());
+    } else if (isOfCatalog()) {
+      CatalogOptions.refuseInSession(with(info.options()));
     }
     return new Builder(info, WriteOptions.withoutReads(with(info.options())));
   }
