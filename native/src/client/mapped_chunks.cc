@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "client/channel_pool.h"
 #include "flightbridge/error.h"
@@ -39,16 +41,46 @@ class Borrowed : public arrow::Buffer {
 
 class MappedChunks::Mapping {
  public:
-  Mapping(uint8_t* data, int64_t bytes) : data_(data), bytes_(bytes) {}
+  Mapping(uint8_t* data, int64_t bytes)
+      : data_(data), bytes_(bytes), present_(static_cast<size_t>(bytes / PageBytes() + 1)) {}
   ~Mapping() { munmap(data_, static_cast<size_t>(bytes_)); }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   uint8_t* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 
+  // Makes the page table entries of these bytes, all in one call. False where the file ends before
+  // them. The kernel goes through every page of a range, also where there is nothing to do for it,
+  // so that is asked for once; from then on the last page tells whether the file was cut.
+  bool BringIn(int64_t place, int64_t bytes) {
+    if (bytes == 0) return true;
+    const int64_t first = place / PageBytes();
+    const int64_t last = (place + bytes - 1) / PageBytes();
+    const auto begin = present_.begin() + first;
+    const auto end = present_.begin() + last + 1;
+    const bool known = std::find(begin, end, false) == end;
+    if (!IsThere(known ? last : first, last)) return false;
+    std::fill(begin, end, true);
+    return true;
+  }
+
  private:
+  static int64_t PageBytes() {
+    static const int64_t bytes = sysconf(_SC_PAGESIZE);
+    return bytes;
+  }
+
+  // What older kernels do not know is left to the page faults.
+  bool IsThere(int64_t first_page, int64_t last_page) const {
+    return madvise(data_ + first_page * PageBytes(),
+                   static_cast<size_t>((last_page - first_page + 1) * PageBytes()),
+                   MADV_POPULATE_READ) == 0 ||
+           (errno != EFAULT && errno != EHWPOISON);
+  }
+
   uint8_t* data_;
   int64_t bytes_;
+  std::vector<bool> present_;  // pages that were brought in
 };
 
 arrow::Status MappedChunks::Add(uint64_t chunk, channel::Fd fd) {
@@ -72,21 +104,16 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> MappedChunks::Borrow(
     uint64_t loan) {
   const auto found = chunks_.find(chunk);
   if (found == chunks_.end()) return Error(Code::kInternal, "a segment was not passed");
-  const Mapping& mapping = *found->second;
+  Mapping& mapping = *found->second;
   if (place < 0 || bytes < 0 || place > mapping.bytes() || bytes > mapping.bytes() - place) {
     return Error(Code::kDataLoss, "a message lies outside of its segment");
   }
-  uint8_t* const data = mapping.data() + place;
-  // One call for all its page faults. The pages are there, so nothing is read or made for it.
-  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(data) & ~(page - 1);
-  const auto end = reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes);
-  if (bytes > 0 && madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ) != 0 &&
-      (errno == EFAULT || errno == EHWPOISON)) {
+  if (!mapping.BringIn(place, bytes)) {
     return Error(Code::kDataLoss,
                  "a message's segment file was cut under the server: write the feed again");
   }
-  return std::make_shared<Borrowed>(data, bytes, found->second, std::move(lender), loan);
+  return std::make_shared<Borrowed>(mapping.data() + place, bytes, found->second, std::move(lender),
+                                    loan);
 }
 
 }  // namespace flightbridge::client
