@@ -81,6 +81,64 @@ def test_by_default_it_is_shared_memory(frame, bridge, client, mapped_bytes):
     assert client.feed("f").rows == ROWS
 
 
+def test_one_write_uses_the_memory_of_the_last(frame, bridge, client, mapped_bytes):
+    """While it is fresh: what was lent is given back soon when nobody writes."""
+
+    def rings():
+        return {str(fd.readlink()) for fd in rings_of(os.getpid())}
+
+    def write(batch_bytes=2 << 20):
+        flightbridge.spark.write(
+            frame, bridge, "f", mode="append", transport="mapped", batch_bytes=batch_bytes
+        )
+
+    def writes_twice():
+        before = mapped_bytes()
+        write()
+        first = rings()
+        write()
+        assert mapped_bytes() > before
+        return first & rings()
+
+    wait_for(writes_twice, "a ring that is used again")
+    small = mapped_bytes()
+    write(64 << 10)  # in a ring that is larger than it has to be
+    write(8 << 20)  # and in one that is not large enough
+    assert mapped_bytes() > small
+    found = client.read_table("f")["id"].to_pylist()
+    writes = len(found) // ROWS
+    assert sorted(found) == sorted(list(range(ROWS)) * writes)
+    wait_for(lambda: rings_of(os.getpid()) == [], "the end of the rings")
+
+
+@pytest.mark.parametrize("way", ["mapped", "channel"])
+def test_a_server_that_restarts_between_two_writes(frame, tmp_path, way):
+    node = Node(tmp_path / "data")
+    try:
+        for number in (1, 2, 3):
+            flightbridge.spark.write(frame, node.uri, "f", mode="append", transport=way)
+            with flightbridge.connect(node.uri) as client:
+                assert client.feed("f").rows == number * ROWS
+            node.restart()
+    finally:
+        node.close()
+
+
+def test_tokens_are_asked_for_with_each_put(frame, tmp_path, mapped_bytes):
+    """A server with tokens takes one request of a connection, so none is used again."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("token-of-a-writer-0123 read:*,write:*\n")
+    tokens.chmod(0o600)
+    with flightbridge.Server(token_file=str(tokens)) as server:
+        for number in (1, 2):
+            flightbridge.spark.write(
+                frame, server, "f", mode="append", transport="mapped", token="token-of-a-writer-0123"
+            )
+            with flightbridge.connect(server.uri, token="token-of-a-writer-0123") as client:
+                assert client.feed("f").rows == number * ROWS
+        assert mapped_bytes() > 0
+
+
 def test_a_put_that_fails_gives_its_memory_back(spark, bridge, client):
     frame = spark.range(0, ROWS, 1, 2).selectExpr(
         *COLUMNS, "if(id = 50000, raise_error('enough'), 1) as last"

@@ -95,6 +95,10 @@ public final class BridgeClient implements AutoCloseable {
             + "' (attempt "
             + command.getAttempt()
             + ")";
+    PutStream idle = ChannelPutStream.openIdle(connection, command, schema, batchBytes, name);
+    if (idle != null) {
+      return idle;
+    }
     ChannelOffer offer = channelOf(connection);
     if (offer != null) {
       try {
@@ -272,7 +276,7 @@ public final class BridgeClient implements AutoCloseable {
     ChannelOffer offer = null;
     if (!options.transport().equals("flight") && !connection.endpoint().tls()) {
       // A task that comes while the server restarts would use up Spark's tries in no time.
-      offer = connection.untilAnswered(() -> ChannelPutStream.offer(connection));
+      offer = connection.untilAnswered(() -> DataChannel.offer(connection));
     }
     if (offer == null && only) {
       throw new BridgeException(

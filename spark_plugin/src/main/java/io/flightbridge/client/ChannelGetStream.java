@@ -1,12 +1,9 @@
 package io.flightbridge.client;
 
 import com.google.protobuf.ByteString;
-import com.google.protobuf.InvalidProtocolBufferException;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
-import io.flightbridge.protocol.ChannelError;
 import io.flightbridge.protocol.ChannelGet;
-import io.flightbridge.protocol.ChannelHello;
 import io.flightbridge.protocol.ChannelOffer;
 import io.flightbridge.protocol.GetTicket;
 import java.io.IOException;
@@ -24,8 +21,6 @@ import org.apache.arrow.vector.ipc.ArrowStreamReader;
  * checksums are made on the way. Not thread-safe.
  */
 final class ChannelGetStream implements GetStream {
-  private static final int VERSION = 1;
-
   private final String doing;
   private final BufferAllocator memory;
   private final FrameSocket socket;
@@ -41,21 +36,16 @@ final class ChannelGetStream implements GetStream {
   static ChannelGetStream open(FlightConnection connection, ChannelOffer offer, GetTicket ticket) {
     String doing = GetStream.doing(ticket);
     BufferAllocator memory = FlightGetStream.newMemory(doing);
-    FrameSocket socket = null;
+    DataChannel channel = null;
     try {
-      socket =
-          new FrameSocket(
-              connection.endpoint().host(), offer.getPort(), connection.options().timeout());
-      var hello = ChannelHello.newBuilder().setVersion(VERSION).setKey(offer.getKey()).build();
-      send(socket, Frame.Kind.HELLO, hello.toByteArray());
-      expect(socket.receive(), Frame.Kind.WELCOME);
+      channel = DataChannel.open(connection, offer);
       var get =
           ChannelGet.newBuilder().setTicket(ByteString.copyFrom(ticket.toByteArray())).build();
-      send(socket, Frame.Kind.GET, get.toByteArray());
-      return new ChannelGetStream(doing, memory, socket);
+      channel.send(Frame.Kind.GET, get.toByteArray());
+      return new ChannelGetStream(doing, memory, channel.socket());
     } catch (BridgeException error) {
-      if (socket != null) {
-        socket.close();
+      if (channel != null) {
+        channel.close();
       }
       memory.close();
       throw error.during(doing);
@@ -108,27 +98,6 @@ final class ChannelGetStream implements GetStream {
     }
   }
 
-  private static void send(FrameSocket socket, Frame.Kind kind, byte[] metadata) {
-    ByteBuffer[] frame = {Frame.encode(kind, 0, ByteBuffer.wrap(metadata), 0)};
-    socket.send(frame, () -> {});
-  }
-
-  private static Frame expect(Frame frame, Frame.Kind kind) {
-    if (frame.kind() == Frame.Kind.ERROR) {
-      try {
-        throw BridgeException.of(
-            ChannelError.parseFrom(frame.metadata()).getMessage(), Code.INTERNAL, null);
-      } catch (InvalidProtocolBufferException error) {
-        throw new BridgeException(Code.INTERNAL, "the server's error cannot be read", error);
-      }
-    }
-    if (frame.kind() != kind) {
-      throw new BridgeException(
-          Code.INTERNAL, "the server sent " + frame.kind() + " where " + kind + " was expected");
-    }
-    return frame;
-  }
-
   /** What the channel brings as one Arrow IPC stream, each body verified before its end is read. */
   private final class Stream implements ReadableByteChannel {
     private static final int CONTINUATION = -1;
@@ -170,12 +139,12 @@ final class ChannelGetStream implements GetStream {
     private void nextFrame() {
       Frame frame = socket.receive();
       if (!begun) {
-        head = expect(frame, Frame.Kind.SCHEMA).metadata();
+        head = DataChannel.expect(frame, Frame.Kind.SCHEMA).metadata();
         begun = true;
       } else if (frame.kind() == Frame.Kind.END) {
         over = true;
       } else {
-        ByteBuffer metadata = expect(frame, Frame.Kind.MESSAGE).metadata();
+        ByteBuffer metadata = DataChannel.expect(frame, Frame.Kind.MESSAGE).metadata();
         bodyLeft = frame.bodyBytes();
         checksum = new BodyChecksum(metadata, bodyLeft);
         int padded = (metadata.remaining() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

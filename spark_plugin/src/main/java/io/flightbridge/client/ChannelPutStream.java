@@ -1,21 +1,16 @@
 package io.flightbridge.client;
 
 import com.google.protobuf.ByteString;
-import com.google.protobuf.InvalidProtocolBufferException;
-import com.google.protobuf.Parser;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
 import io.flightbridge.columns.EncodedBatch;
 import io.flightbridge.protocol.ChannelAck;
 import io.flightbridge.protocol.ChannelError;
-import io.flightbridge.protocol.ChannelHello;
 import io.flightbridge.protocol.ChannelOffer;
 import io.flightbridge.protocol.ChannelPut;
 import io.flightbridge.protocol.ChannelReady;
-import io.flightbridge.protocol.OpenChannel;
 import io.flightbridge.protocol.PutCommand;
 import io.flightbridge.protocol.PutResult;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;
@@ -28,8 +23,6 @@ import java.util.List;
  * kept; after a lost connection the put goes on where the server says, if that is still here.
  */
 final class ChannelPutStream implements PutStream {
-  private static final int VERSION = 1;
-  private static final int KEY_BYTES = 32;
   // Sent and not acknowledged: enough to keep a fast link busy, little enough for every task to
   // hold.
   private static final long WINDOW_BYTES = 32L << 20;
@@ -52,13 +45,13 @@ final class ChannelPutStream implements PutStream {
   private long acked;
   private long inFlight;
   private long next; // the first that was not sent over this socket
-  private FrameSocket socket;
-  private SharedRing ring; // null: bodies go over the socket
-  private RingSpace space;
+  private DataChannel channel; // null: none is open
+  private RingSpace space; // of its ring; null: bodies go over the socket
   private long mappedBytes;
   private PutResult staged;
   private long waitedBefore;
   private boolean inFrame;
+  private boolean ended; // the server has answered the last frame of this put on that channel
   private boolean over;
 
   private ChannelPutStream(
@@ -74,15 +67,28 @@ final class ChannelPutStream implements PutStream {
     this.name = name;
   }
 
-  /** The server's channel; null where it offers none. */
-  static ChannelOffer offer(FlightConnection connection) {
-    byte[] answer =
-        connection.act(
-            "OpenChannel",
-            OpenChannel.newBuilder().setVersion(VERSION).build().toByteArray(),
-            "opening a data channel");
-    ChannelOffer offer = parse(ChannelOffer.parser(), ByteBuffer.wrap(answer));
-    return offer.getKey().size() == KEY_BYTES && offer.getPort() != 0 ? offer : null;
+  /** Over a channel that another put has left; null where there is none that works. */
+  static ChannelPutStream openIdle(
+      FlightConnection connection,
+      PutCommand command,
+      byte[] schema,
+      long batchBytes,
+      String name) {
+    DataChannel idle;
+    while ((idle = connection.idleChannels().take()) != null) {
+      var put = new ChannelPutStream(connection, command, schema, batchBytes, name);
+      try {
+        put.begin(idle, false);
+        return put;
+      } catch (BridgeException error) {
+        put.close();
+        // The server may have gone since: a new channel waits until it is back, and finds out.
+        if (error.code() != Code.UNAVAILABLE) {
+          throw error.during("putting " + name);
+        }
+      }
+    }
+    return null;
   }
 
   static ChannelPutStream open(
@@ -94,7 +100,7 @@ final class ChannelPutStream implements PutStream {
       String name) {
     var put = new ChannelPutStream(connection, command, schema, batchBytes, name);
     try {
-      put.begin(offer, false);
+      put.begin(DataChannel.open(connection, offer), false);
     } catch (BridgeException error) {
       put.close();
       throw error.during("putting " + name);
@@ -124,19 +130,24 @@ final class ChannelPutStream implements PutStream {
           sendWindow();
           if (staged == null) {
             sendFrame(Frame.Kind.END, totals.end().toByteArray());
-            staged = parse(PutResult.parser(), await(Frame.Kind.RESULT));
+            staged = DataChannel.parse(PutResult.parser(), await(Frame.Kind.RESULT));
+            ended = true;
           }
           result[0] = staged;
         });
     totals.check(result[0], name);
     over = true;
+    if (ended && channel != null) {
+      DataChannel left = detached();
+      connection.idleChannels().give(left);
+    }
     close();
     return result[0];
   }
 
   @Override
   public long waitedNanos() {
-    return waitedBefore + (socket == null ? 0 : socket.waitedNanos());
+    return waitedBefore + (channel == null ? 0 : channel.socket().waitedNanos());
   }
 
   @Override
@@ -146,12 +157,10 @@ final class ChannelPutStream implements PutStream {
 
   @Override
   public void close() {
-    if (socket != null) {
-      if (!over) {
-        giveUp();
-      }
-      dropSocket();
+    if (channel != null && !over) {
+      giveUp();
     }
+    dropChannel();
     over = true;
     window.forEach(EncodedBatch::release);
     window.clear();
@@ -172,12 +181,12 @@ final class ChannelPutStream implements PutStream {
     while (true) {
       try {
         if (lost != null) {
-          begin(offer(connection), true);
+          begin(DataChannel.open(connection), true);
         }
         step.run();
         return;
       } catch (BridgeException error) {
-        if (error.code() == Code.CANCELLED || !error.isUnreachable() || !mayComeBack(error)) {
+        if (error.code() == Code.CANCELLED || !error.isUnreachable() || ServerSaid.isWhy(error)) {
           throw error.during("putting " + name);
         }
         long now = System.nanoTime();
@@ -187,41 +196,36 @@ final class ChannelPutStream implements PutStream {
           throw error.during("putting " + name);
         }
         lost = error;
-        dropSocket();
+        dropChannel();
         FlightConnection.pause(pause);
         pause = Math.min(2 * pause, LAST_PAUSE_MS);
       }
     }
   }
 
-  // The server's own word is final: it came over a connection that worked.
-  private static boolean mayComeBack(BridgeException error) {
-    return !(error.getCause() instanceof ServerSaid);
-  }
-
-  private void begin(ChannelOffer offer, boolean resume) {
-    if (offer == null) {
-      throw new BridgeException(
-          Code.UNAVAILABLE,
-          "the server at " + connection.endpoint().uri() + " offers no data channel");
-    }
-    dropSocket();
+  // The channel is this put's from then on.
+  private void begin(DataChannel opened, boolean resume) {
+    dropChannel();
     inFrame = false;
-    socket =
-        new FrameSocket(
-            connection.endpoint().host(), offer.getPort(), connection.options().timeout());
-    sendFrame(
-        Frame.Kind.HELLO,
-        ChannelHello.newBuilder().setVersion(VERSION).setKey(offer.getKey()).build().toByteArray());
-    await(Frame.Kind.WELCOME);
+    ended = false;
+    channel = opened;
+    waitedBefore -= opened.socket().waitedNanos(); // by others
+    long wantedRing = transport().equals("channel") ? 0 : ringBytes;
+    if (channel.whyNone() != null) {
+      wantedRing = 0;
+    } else if (channel.ring() != null && channel.ring().bytes() >= wantedRing) {
+      wantedRing = 0; // the server keeps what it has lent
+    } else {
+      channel.giveRingBack();
+    }
     ChannelPut.Builder put =
         ChannelPut.newBuilder()
             .setCommand(command)
             .setSchema(ByteString.copyFrom(schema))
             .setResume(resume)
-            .setRingBytes(transport().equals("channel") ? 0 : ringBytes);
+            .setRingBytes(wantedRing);
     sendFrame(Frame.Kind.PUT, put.build().toByteArray());
-    ChannelReady ready = parse(ChannelReady.parser(), await(Frame.Kind.READY));
+    ChannelReady ready = DataChannel.parse(ChannelReady.parser(), await(Frame.Kind.READY));
     if (ready.hasStaged()) {
       staged = ready.getStaged();
       return;
@@ -249,18 +253,16 @@ final class ChannelPutStream implements PutStream {
 
   // On one machine the bodies go through memory of the server's, if this process may open it.
   private void useRing(ChannelReady ready) {
-    String why = "the server lends no memory, as to a writer on another machine";
-    if (ready.hasRing()) {
-      try {
-        ring = SharedRing.open(ready.getRing());
-        space = new RingSpace(ring.bytes());
-        sendFrame(Frame.Kind.RING, ring.key());
-      } catch (IOException error) {
-        why = error.getMessage();
-      }
+    if (ready.hasRing() && channel.borrow(ready.getRing())) {
+      sendFrame(Frame.Kind.RING, channel.ring().key());
     }
-    Ways.note(connection.endpoint().uri(), ring != null, why);
-    if (ring == null && transport().equals("mapped")) {
+    String why =
+        channel.whyNone() == null
+            ? "the server lends no memory, as to a writer on another machine"
+            : channel.whyNone();
+    space = channel.ring() == null ? null : new RingSpace(channel.ring().bytes());
+    Ways.note(connection.endpoint().uri(), space != null, why);
+    if (space == null && transport().equals("mapped")) {
       throw new BridgeException(
           Code.UNAVAILABLE,
           "option transport='mapped' is not possible with "
@@ -273,7 +275,7 @@ final class ChannelPutStream implements PutStream {
   }
 
   private void sendWindow() {
-    while (socket.readable() && staged == null) {
+    while (channel.socket().readable() && staged == null) {
       takeAnswer();
     }
     long sequence = acked;
@@ -286,7 +288,9 @@ final class ChannelPutStream implements PutStream {
           ByteBuffer.allocateDirect(Frame.TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
       parts.add(trailer.putInt(batch.crc32c()).putInt(0).flip());
       inFrame = true;
-      socket.send(parts.toArray(ByteBuffer[]::new), this::takeAnswer); // acks are of those before
+      channel
+          .socket()
+          .send(parts.toArray(ByteBuffer[]::new), this::takeAnswer); // acks are of those before
       inFrame = false;
       next++;
     }
@@ -297,6 +301,7 @@ final class ChannelPutStream implements PutStream {
   private List<ByteBuffer> message(EncodedBatch batch) {
     List<ByteBuffer> parts = new ArrayList<>();
     long bytes = batch.bodyBytes();
+    SharedRing ring = channel.ring();
     if (ring == null || bytes < RING_FROM || bytes > ring.bytes()) {
       parts.add(Frame.encode(Frame.Kind.MESSAGE, next, batch.metadata(), bytes));
       parts.addAll(batch.body());
@@ -314,12 +319,12 @@ final class ChannelPutStream implements PutStream {
   }
 
   private void takeAnswer() {
-    take(socket.receive());
+    take(channel.socket().receive());
   }
 
   private ByteBuffer await(Frame.Kind kind) {
     while (true) {
-      Frame frame = socket.receive();
+      Frame frame = channel.socket().receive();
       if (frame.kind() == kind) {
         return frame.metadata();
       }
@@ -329,8 +334,11 @@ final class ChannelPutStream implements PutStream {
 
   private void take(Frame frame) {
     switch (frame.kind()) {
-      case ACK -> acknowledge(parse(ChannelAck.parser(), frame.metadata()).getNextSequence());
-      case ERROR -> throw refusal(parse(ChannelError.parser(), frame.metadata()).getMessage());
+      case ACK ->
+          acknowledge(DataChannel.parse(ChannelAck.parser(), frame.metadata()).getNextSequence());
+      case ERROR ->
+          throw ServerSaid.refusal(
+              DataChannel.parse(ChannelError.parser(), frame.metadata()).getMessage());
       default ->
           throw new BridgeException(
               Code.INTERNAL,
@@ -354,10 +362,6 @@ final class ChannelPutStream implements PutStream {
     }
   }
 
-  private static BridgeException refusal(String message) {
-    return BridgeException.of(message, Code.INTERNAL, new ServerSaid());
-  }
-
   private void giveUp() {
     if (inFrame) {
       return;
@@ -371,37 +375,20 @@ final class ChannelPutStream implements PutStream {
 
   private void sendFrame(Frame.Kind kind, byte[] metadata) {
     ByteBuffer[] frame = {Frame.encode(kind, 0, ByteBuffer.wrap(metadata), 0)};
-    socket.send(frame, this::takeAnswer);
+    channel.socket().send(frame, this::takeAnswer);
   }
 
-  private void dropSocket() {
-    if (socket != null) {
-      waitedBefore += socket.waitedNanos();
-      socket.close();
-      socket = null;
-    }
-    if (ring != null) {
-      ring.close();
-      ring = null;
-      space = null;
-    }
+  private DataChannel detached() {
+    DataChannel left = channel;
+    waitedBefore += left.socket().waitedNanos();
+    channel = null;
+    space = null;
+    return left;
   }
 
-  private static <T> T parse(Parser<T> parser, ByteBuffer bytes) {
-    try {
-      return parser.parseFrom(bytes);
-    } catch (InvalidProtocolBufferException error) {
-      throw new BridgeException(
-          Code.INTERNAL,
-          "the server's answer cannot be read: is it of another version of FlightBridge?",
-          error);
-    }
-  }
-
-  /** Marks an error as the server's own answer. */
-  private static final class ServerSaid extends RuntimeException {
-    ServerSaid() {
-      super("the server's answer", null, false, false);
+  private void dropChannel() {
+    if (channel != null) {
+      detached().close();
     }
   }
 }

@@ -42,6 +42,7 @@ final class FlightConnection implements AutoCloseable {
   private final Endpoint endpoint;
   private final ConnectionOptions options;
   private final ManagedChannel channel;
+  private final IdleChannels idleChannels = new IdleChannels();
 
   FlightConnection(Endpoint endpoint, ConnectionOptions options) {
     this.endpoint = endpoint;
@@ -59,6 +60,10 @@ final class FlightConnection implements AutoCloseable {
 
   ManagedChannel channel() {
     return channel;
+  }
+
+  IdleChannels idleChannels() {
+    return idleChannels;
   }
 
   /** Runs an action; its one answer, or no bytes. */
@@ -204,6 +209,7 @@ final class FlightConnection implements AutoCloseable {
 
   @Override
   public void close() {
+    idleChannels.close();
     channel.shutdownNow();
     try {
       channel.awaitTermination(CLOSING_SECONDS, TimeUnit.SECONDS);
