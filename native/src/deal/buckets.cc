@@ -1,14 +1,20 @@
 #include "deal/buckets.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "flightbridge/error.h"
 #include "segment/checksum.h"
 
 namespace flightbridge::deal {
+namespace {
+
+// Of rows that are sorted by bucket at a time.
+constexpr int64_t kStagedBytes = 1 << 20;
+
+}  // namespace
 
 BucketCut BucketCut::Of(int64_t rows, int64_t row_bytes, int64_t bucket_bytes, int64_t most) {
   BucketCut cut{.rows = rows};
@@ -31,94 +37,95 @@ void BucketIndex::Build(std::span<const uint8_t> bytes, int64_t rows) {
 }
 
 Buckets::Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shared_ptr<Space> space,
-                 std::vector<int64_t> starts)
+                 std::vector<int64_t> starts, int64_t stage_limit)
     : cut_(cut),
       codec_(std::move(codec)),
       space_(std::move(space)),
       starts_(std::move(starts)),
-      ends_(starts_.empty() ? 0 : starts_.size() - 1) {
+      ends_(starts_.empty() || !space_->in_memory() ? 0 : starts_.size() - 1) {
   for (size_t i = 0; i < ends_.size(); ++i) {
     ends_[i].store(starts_[i], std::memory_order_relaxed);
   }
-}
-
-void Buckets::MakeStages(int64_t limit) {
-  constexpr int64_t kMost = 256 << 10;
-  constexpr int64_t kPage = 4096;
-  staged_bytes_ = std::clamp(limit / cut_.count() / kPage * kPage, kPage, kMost);
-  stages_.resize(cut_.count());
+  if (!space_->in_memory()) stages_.emplace(space_, starts_, stage_limit);
 }
 
 arrow::Status Buckets::Add(const feed::PickColumn* columns, int64_t first,
                            std::span<const int64_t> places, std::span<const uint32_t> sizes,
-                           uint8_t* tile) {
-  std::array<uint8_t*, RowCodec::kBlock> to;
-  std::array<uint32_t, RowCodec::kBlock> in_bucket;
-  const int64_t row_bytes = codec_->row_bytes();
-  const int64_t mask = (int64_t{1} << cut_.shift) - 1;
-  const size_t rows = places.size();
-  const auto size_of = [&](size_t i) -> int64_t { return sizes.empty() ? row_bytes : sizes[i]; };
-  if (in_place()) {
-    for (size_t i = 0; i < rows; ++i) to[i] = space_->data() + places[i] * row_bytes;
-    codec_->Pack(columns, first, {to.data(), rows}, nullptr, tile);
+                           Room* room) {
+  if (stages_) {
+    while (!places.empty()) {
+      size_t rows = 0;
+      for (int64_t bytes = 0; rows < places.size() && bytes < kStagedBytes; ++rows) {
+        bytes += SizeOf(sizes, rows);
+      }
+      const auto now = sizes.empty() ? sizes : sizes.first(rows);
+      ARROW_RETURN_NOT_OK(AddStaged(columns, first, places.first(rows), now, room));
+      first += static_cast<int64_t>(rows);
+      places = places.subspan(rows);
+      if (!sizes.empty()) sizes = sizes.subspan(rows);
+    }
     return {};
   }
-  int64_t total = 0;
-  if (!space_->in_memory()) {
-    for (size_t i = 0; i < rows; ++i) total += size_of(i);
-    if (std::ssize(room_) < total) room_.resize(total);
-    total = 0;
-  }
-  for (size_t i = 0; i < rows; ++i) {
-    in_bucket[i] = static_cast<uint32_t>(places[i] & mask);
-    if (space_->in_memory()) {
-      to[i] = space_->data() +
-              ends_[places[i] >> cut_.shift].fetch_add(size_of(i), std::memory_order_relaxed);
-    } else {
-      to[i] = room_.data() + total;
-      total += size_of(i);
+  room->to_.resize(places.size());
+  if (in_place()) {
+    for (size_t i = 0; i < places.size(); ++i) {
+      room->to_[i] = space_->data() + places[i] * codec_->row_bytes();
+    }
+  } else {
+    const int64_t mask = (int64_t{1} << cut_.shift) - 1;
+    room->in_bucket_.resize(places.size());
+    for (size_t i = 0; i < places.size(); ++i) {
+      room->in_bucket_[i] = static_cast<uint32_t>(places[i] & mask);
+      room->to_[i] = space_->data() + ends_[places[i] >> cut_.shift].fetch_add(
+                                          SizeOf(sizes, i), std::memory_order_relaxed);
     }
   }
-  codec_->Pack(columns, first, {to.data(), rows}, in_bucket.data(), tile);
-  if (space_->in_memory()) return {};
-  for (size_t i = 0; i < rows; ++i) {
-    ARROW_RETURN_NOT_OK(Append(places[i] >> cut_.shift, to[i], size_of(i)));
+  Pack(columns, first, room);
+  return {};
+}
+
+// Sorted by bucket in a room that fits the cache, and from there to the stages a bucket at a time.
+arrow::Status Buckets::AddStaged(const feed::PickColumn* columns, int64_t first,
+                                 std::span<const int64_t> places, std::span<const uint32_t> sizes,
+                                 Room* room) {
+  std::vector<int64_t>& ends = room->ends_;
+  ends.assign(cut_.count() + 1, 0);
+  for (size_t i = 0; i < places.size(); ++i) {
+    ends[(places[i] >> cut_.shift) + 1] += SizeOf(sizes, i);
+  }
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  if (std::ssize(room->packed_) < ends.back()) room->packed_.resize(ends.back());
+  const int64_t mask = (int64_t{1} << cut_.shift) - 1;
+  room->to_.resize(places.size());
+  room->in_bucket_.resize(places.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    room->in_bucket_[i] = static_cast<uint32_t>(places[i] & mask);
+    int64_t& at = ends[places[i] >> cut_.shift];  // begins there, ends where the next one began
+    room->to_[i] = room->packed_.data() + at;
+    at += SizeOf(sizes, i);
+  }
+  Pack(columns, first, room);
+  int64_t begin = 0;
+  for (int64_t b = 0; b < cut_.count(); begin = ends[b++]) {
+    if (ends[b] == begin) continue;
+    ARROW_RETURN_NOT_OK(stages_->Append(
+        b, std::span<const uint8_t>(room->packed_).subspan(begin, ends[b] - begin)));
   }
   return {};
 }
 
-arrow::Status Buckets::Append(int64_t bucket, const uint8_t* row, int64_t bytes) {
-  Stage& stage = stages_[bucket];
-  if (stage.bytes == nullptr)
-    stage.bytes = std::make_unique_for_overwrite<uint8_t[]>(staged_bytes_);
-  while (bytes > 0) {
-    const int64_t taken = std::min(bytes, staged_bytes_ - stage.used);
-    std::memcpy(stage.bytes.get() + stage.used, row, taken);
-    stage.used += taken;
-    row += taken;
-    bytes -= taken;
-    if (stage.used == staged_bytes_) ARROW_RETURN_NOT_OK(Flush(bucket));
+void Buckets::Pack(const feed::PickColumn* columns, int64_t first, Room* room) const {
+  room->tile_.resize(RowCodec::kBlock * codec_->row_bytes());
+  const uint32_t* const in_bucket = in_place() ? nullptr : room->in_bucket_.data();
+  for (size_t i = 0; i < room->to_.size(); i += RowCodec::kBlock) {
+    const size_t rows = std::min<size_t>(RowCodec::kBlock, room->to_.size() - i);
+    codec_->Pack(columns, first + static_cast<int64_t>(i), {room->to_.data() + i, rows},
+                 in_bucket == nullptr ? nullptr : in_bucket + i, room->tile_.data());
   }
-  return {};
-}
-
-arrow::Status Buckets::Flush(int64_t bucket) {
-  Stage& stage = stages_[bucket];
-  if (stage.used == 0) return {};
-  const int64_t at = ends_[bucket].fetch_add(stage.used, std::memory_order_relaxed);
-  stage.crc32c = segment::Crc32c(stage.crc32c, stage.bytes.get(), stage.used);
-  ARROW_RETURN_NOT_OK(space_->Write(stage.bytes.get(), stage.used, at));
-  stage.used = 0;
-  return {};
 }
 
 arrow::Status Buckets::Finish() {
-  for (size_t i = 0; i < stages_.size(); ++i) {
-    ARROW_RETURN_NOT_OK(Flush(static_cast<int64_t>(i)));
-    stages_[i].bytes = nullptr;
-  }
-  staged_bytes_ = 0;
-  room_ = {};
+  if (stages_) return stages_->Finish();
   for (size_t i = 0; i < ends_.size(); ++i) {
     if (ends_[i].load(std::memory_order_relaxed) == starts_[i + 1]) continue;
     return Error(Code::kInternal, "bucket ", i, " of a full shuffle has ",
@@ -132,12 +139,16 @@ arrow::Result<std::span<const uint8_t>> Buckets::Load(int64_t bucket,
                                                       std::vector<uint8_t>* buffer) const {
   const int64_t begin = starts_[bucket];
   const int64_t bytes = starts_[bucket + 1] - begin;
-  if (space_->in_memory()) {
+  if (!stages_) {
     return std::span<const uint8_t>(space_->data() + begin, static_cast<size_t>(bytes));
+  }
+  // The next one is what the same reader asks for next.
+  if (bucket + 2 < std::ssize(starts_)) {
+    space_->ReadAhead(starts_[bucket + 2] - starts_[bucket + 1], starts_[bucket + 1]);
   }
   buffer->resize(bytes);
   ARROW_RETURN_NOT_OK(space_->Read(buffer->data(), bytes, begin));
-  if (segment::Crc32c(0, buffer->data(), bytes) != stages_[bucket].crc32c) {
+  if (segment::Crc32c(0, buffer->data(), bytes) != stages_->crc32c(bucket)) {
     return Error(Code::kDataLoss, "rows dealt for a full shuffle were damaged on disk: read again");
   }
   return std::span<const uint8_t>(*buffer);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "deal/row_codec.h"
 #include "deal/space.h"
+#include "deal/stages.h"
 
 namespace flightbridge::deal {
 
@@ -40,28 +42,36 @@ class BucketIndex {
 };
 
 // Rows come in the order of the feed and leave bucket by bucket. While they come several threads
-// may add (in memory only), then several may read.
+// may add, then several may read.
 class Buckets {
  public:
+  // What a thread that adds works in.
+  class Room {
+   private:
+    friend class Buckets;
+    std::vector<uint8_t> tile_;
+    std::vector<uint8_t*> to_;
+    std::vector<uint32_t> in_bucket_;
+    // On disk: rows packed in the order of their buckets, and where each bucket's end.
+    std::vector<uint8_t> packed_;
+    std::vector<int64_t> ends_;
+  };
+
   // `starts`: where in the space each bucket begins, and where the last one ends. Empty: every row
-  // lies at its own place, without a header, in memory.
+  // lies at its own place, without a header, in memory. `stage_limit`: bytes, of what gathers for
+  // buckets on disk before it is written.
   Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shared_ptr<Space> space,
-          std::vector<int64_t> starts);
+          std::vector<int64_t> starts, int64_t stage_limit);
 
   const BucketCut& cut() const { return cut_; }
   const RowCodec& codec() const { return *codec_; }
   const std::shared_ptr<Space>& space() const { return space_; }
   bool in_place() const { return starts_.empty(); }
 
-  // Where rows are packed to before they are written, of buckets on disk: bytes that this takes.
-  int64_t stage_bytes() const { return staged_bytes_ * cut_.count(); }
-  // Before the first row, of buckets on disk. `limit`: of all stages together.
-  void MakeStages(int64_t limit);
-
-  // Packs rows [first, first + places.size()), at most RowCodec::kBlock, into their buckets.
-  // `sizes` where rows vary in size. `tile`: as for RowCodec::Pack.
+  // Packs rows [first, first + places.size()) of a stored record batch into their buckets. `sizes`
+  // where rows vary in size. Blocks on the disk.
   arrow::Status Add(const feed::PickColumn* columns, int64_t first, std::span<const int64_t> places,
-                    std::span<const uint32_t> sizes, uint8_t* tile);
+                    std::span<const uint32_t> sizes, Room* room);
   // Behind the last row.
   arrow::Status Finish();
 
@@ -70,23 +80,20 @@ class Buckets {
   arrow::Result<std::span<const uint8_t>> Load(int64_t bucket, std::vector<uint8_t>* buffer) const;
 
  private:
-  struct Stage {
-    std::unique_ptr<uint8_t[]> bytes;
-    int64_t used = 0;
-    uint32_t crc32c = 0;  // of what was written so far
-  };
-
-  arrow::Status Append(int64_t bucket, const uint8_t* row, int64_t bytes);
-  arrow::Status Flush(int64_t bucket);
+  int64_t SizeOf(std::span<const uint32_t> sizes, size_t i) const {
+    return sizes.empty() ? codec_->row_bytes() : sizes[i];
+  }
+  void Pack(const feed::PickColumn* columns, int64_t first, Room* room) const;
+  arrow::Status AddStaged(const feed::PickColumn* columns, int64_t first,
+                          std::span<const int64_t> places, std::span<const uint32_t> sizes,
+                          Room* room);
 
   const BucketCut cut_;
   const std::shared_ptr<const RowCodec> codec_;
   const std::shared_ptr<Space> space_;
   const std::vector<int64_t> starts_;
-  std::vector<std::atomic<int64_t>> ends_;  // of what is there, by bucket
-  std::vector<Stage> stages_;
-  int64_t staged_bytes_ = 0;   // of one stage
-  std::vector<uint8_t> room_;  // rows packed for stages
+  std::vector<std::atomic<int64_t>> ends_;  // of what is there, by bucket in memory
+  std::optional<Stages> stages_;            // on disk
 };
 
 }  // namespace flightbridge::deal

@@ -12,9 +12,11 @@
 namespace flightbridge::deal {
 namespace {
 
-// Buckets in memory fit the cache of a core; on disk they are also what is read at once.
+// Buckets in memory fit the cache of a core.
 constexpr int64_t kBucketBytes = 1 << 20;
 constexpr int64_t kMostInMemory = 1 << 16;
+// On disk they are what a reader holds at once, and as few as let each write be a whole block.
+constexpr int64_t kMostBucketBytes = 4 << 20;
 constexpr int64_t kMostOnDisk = 1 << 12;
 // Rows that a thread takes at a time.
 constexpr int64_t kPiece = 1 << 14;
@@ -108,36 +110,26 @@ arrow::Status Deal::DealRows() {
   ARROW_RETURN_NOT_OK(MakeBuckets());
   Buckets& buckets = *buckets_;
   const RowCodec& codec = buckets.codec();
-  const bool on_disk = !buckets.space()->in_memory();
   const auto make_work = [&]() -> Work {
-    struct Room {
+    struct Hands {
       std::vector<int64_t> places = std::vector<int64_t>(kPiece);
       std::vector<uint32_t> sizes;
-      std::vector<uint8_t> tile;
+      Buckets::Room room;
     };
-    const auto room = std::make_shared<Room>();
-    room->tile.resize(RowCodec::kBlock * codec.row_bytes());
-    if (!codec.fixed()) room->sizes.resize(kPiece);
-    return [&, room](const feed::PickColumn* columns, int64_t first, int64_t begin, int64_t end) {
+    const auto hands = std::make_shared<Hands>();
+    if (!codec.fixed()) hands->sizes.resize(kPiece);
+    return [&, hands](const feed::PickColumn* columns, int64_t first, int64_t begin, int64_t end) {
       const auto rows = static_cast<size_t>(end - begin);
-      places_->PlacesOf(first, std::span(room->places).first(rows));
-      if (!codec.fixed()) {
-        ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, std::span(room->sizes).first(rows)));
-      }
-      for (size_t i = 0; i < rows; i += RowCodec::kBlock) {
-        const size_t count = std::min<size_t>(RowCodec::kBlock, rows - i);
-        const auto sizes = codec.fixed() ? std::span<const uint32_t>()
-                                         : std::span<const uint32_t>(room->sizes).subspan(i, count);
-        ARROW_RETURN_NOT_OK(buckets.Add(columns, begin + static_cast<int64_t>(i),
-                                        std::span<const int64_t>(room->places).subspan(i, count),
-                                        sizes, room->tile.data()));
-      }
+      const std::span places = std::span(hands->places).first(rows);
+      const std::span sizes = std::span(hands->sizes).first(codec.fixed() ? 0 : rows);
+      places_->PlacesOf(first, places);
+      if (!codec.fixed()) ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, sizes));
+      ARROW_RETURN_NOT_OK(buckets.Add(columns, begin, places, sizes, &hands->room));
       dealt_rows_.fetch_add(end - begin, std::memory_order_relaxed);
       return arrow::Status::OK();
     };
   };
-  // What is written to disk goes through stages that belong to one thread.
-  ARROW_RETURN_NOT_OK(ForEachPiece(make_work, on_disk ? 1 : spec_.threads));
+  ARROW_RETURN_NOT_OK(ForEachPiece(make_work, spec_.threads));
   return buckets.Finish();
 }
 
@@ -173,7 +165,10 @@ arrow::Status Deal::MakeBuckets() {
     space = spec_.take_memory(starts.back());
   }
   if (space == nullptr) {
-    cut = BucketCut::Of(rows_, average, kBucketBytes, kMostOnDisk);
+    const int64_t blocks = std::max<int64_t>(1, spec_.stage_bytes / Stages::kBlock);
+    const int64_t bucket_bytes =
+        std::clamp(rows_ * average / blocks, kBucketBytes, kMostBucketBytes);
+    cut = BucketCut::Of(rows_, average, bucket_bytes, kMostOnDisk);
     if (codec->fixed()) {
       codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/true);
       starts.clear();
@@ -195,9 +190,8 @@ arrow::Status Deal::MakeBuckets() {
   }
   in_memory_ = space->in_memory();
   bytes_ = space->bytes();
-  auto buckets =
-      std::make_shared<Buckets>(cut, std::move(codec), std::move(space), std::move(starts));
-  if (!buckets->space()->in_memory()) buckets->MakeStages(spec_.stage_bytes);
+  auto buckets = std::make_shared<Buckets>(cut, std::move(codec), std::move(space),
+                                           std::move(starts), spec_.stage_bytes);
   const std::lock_guard lock(mutex_);
   buckets_ = std::move(buckets);
   return {};

@@ -107,6 +107,7 @@ arrow::Status DealtOrder::Collect(const Buckets& buckets) {
   int64_t left = kBatchBytes;
   for (int64_t i = begin; i < end && (left > 0 || i == begin); ++i) {
     found_.push_back(index_.RowAt(i - cut.begin(bucket)));
+    if (codec.fixed()) continue;  // as many as BatchRows() says
     RowHeader header;
     std::memcpy(&header, found_.back(), sizeof(header));
     left -= header.bytes;

@@ -17,6 +17,8 @@ using arrow::ArrayData;
 using arrow::bit_util::GetBit;
 using feed::PickKind;
 
+constexpr int64_t kCacheLine = 64;
+
 // Calls copy(value of T's size) for the width, so that each becomes plain moves.
 template <typename Copy>
 bool ForWidth(int64_t width, Copy&& copy) {
@@ -185,18 +187,25 @@ void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<ui
   }
 }
 
+std::vector<uint8_t> RowCodec::AnyNulls(std::span<const uint8_t* const> rows) const {
+  std::vector<uint8_t> any(null_bytes_);
+  for (const uint8_t* row : rows) {
+    for (int64_t k = 0; k < null_bytes_; ++k) any[k] |= row[nulls_at_ + k];
+  }
+  return any;
+}
+
 arrow::Result<std::shared_ptr<arrow::Buffer>> RowCodec::UnpackValidity(
     const Column& column, std::span<const uint8_t* const> rows, int64_t* null_count) const {
   *null_count = 0;
-  if (column.null_bit < 0) return nullptr;
+  ARROW_ASSIGN_OR_RAISE(auto bits, arrow::AllocateEmptyBitmap(static_cast<int64_t>(rows.size())));
   const int64_t at = nulls_at_ + column.null_bit / 8;
   const int bit = column.null_bit % 8;
-  for (const uint8_t* row : rows) *null_count += row[at] >> bit & 1;
-  if (*null_count == 0) return nullptr;
-  ARROW_ASSIGN_OR_RAISE(auto bits, arrow::AllocateEmptyBitmap(static_cast<int64_t>(rows.size())));
   uint8_t* const out = bits->mutable_data();
   for (size_t i = 0; i < rows.size(); ++i) {
-    out[i / 8] |= static_cast<uint8_t>((~rows[i][at] >> bit & 1) << (i % 8));
+    const int null = rows[i][at] >> bit & 1;
+    *null_count += null;
+    out[i / 8] |= static_cast<uint8_t>((1 - null) << (i % 8));
   }
   return bits;
 }
@@ -259,8 +268,12 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
     }
   }
   // Some rows at a time, so that their bytes are still near when the next column asks for them.
+  const int64_t near = std::min(row_bytes_, 4 * kCacheLine);
   for (size_t begin = 0; begin < rows.size(); begin += kBlock) {
     const size_t end = std::min(rows.size(), begin + kBlock);
+    for (size_t i = end; i < std::min(rows.size(), end + kBlock); ++i) {
+      for (int64_t at = 0; at < near; at += kCacheLine) __builtin_prefetch(rows[i] + at);
+    }
     for (const auto& [column, values] : plain) {
       const int64_t width = column->width;
       const int64_t offset = column->offset;
@@ -283,9 +296,14 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
                                          ? UnpackBytes<int32_t>(columns_[c], rows, &tails)
                                          : UnpackBytes<int64_t>(columns_[c], rows, &tails));
   }
+  // Columns that may be null mostly are not: one look at the rows tells for all of them.
+  const std::vector<uint8_t> any_nulls = AnyNulls(rows);
   for (size_t c = 0; c < columns_.size(); ++c) {
+    const int bit = columns_[c].null_bit;
     int64_t nulls = 0;
-    ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &nulls));
+    if (bit >= 0 && (any_nulls[bit / 8] >> (bit % 8) & 1) != 0) {
+      ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &nulls));
+    }
     arrays[c]->null_count = nulls;
   }
   return arrow::RecordBatch::Make(schema_, count, std::move(arrays));

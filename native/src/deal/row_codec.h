@@ -71,6 +71,8 @@ class RowCodec {
   arrow::Result<std::shared_ptr<arrow::ArrayData>> UnpackBytes(const Column& column,
                                                                std::span<const uint8_t* const> rows,
                                                                std::vector<uint32_t>* tails) const;
+  // The null bits of all the rows, or'ed.
+  std::vector<uint8_t> AnyNulls(std::span<const uint8_t* const> rows) const;
   arrow::Result<std::shared_ptr<arrow::Buffer>> UnpackValidity(const Column& column,
                                                                std::span<const uint8_t* const> rows,
                                                                int64_t* null_count) const;

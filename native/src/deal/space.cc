@@ -102,4 +102,8 @@ arrow::Status Space::Read(uint8_t* to, int64_t bytes, int64_t offset) const {
   return {};
 }
 
+void Space::ReadAhead(int64_t bytes, int64_t offset) const {
+  posix_fadvise(fd_, offset, bytes, POSIX_FADV_WILLNEED);
+}
+
 }  // namespace flightbridge::deal

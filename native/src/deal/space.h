@@ -34,6 +34,8 @@ class Space {
   // On disk. RESOURCE_EXHAUSTED where it is full, DATA_LOSS where it cannot be read.
   arrow::Status Write(const uint8_t* from, int64_t bytes, int64_t offset) const;
   arrow::Status Read(uint8_t* to, int64_t bytes, int64_t offset) const;
+  // On disk. Says that it will be read soon, without waiting.
+  void ReadAhead(int64_t bytes, int64_t offset) const;
 
  private:
   Space(std::shared_ptr<segment::SegmentStore> store, int64_t bytes)
