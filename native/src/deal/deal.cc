@@ -166,8 +166,8 @@ arrow::Status Deal::MakeBuckets() {
   }
   if (space == nullptr) {
     const int64_t blocks = std::max<int64_t>(1, spec_.stage_bytes / Stages::kBlock);
-    const int64_t bucket_bytes =
-        std::clamp(rows_ * average / blocks, kBucketBytes, kMostBucketBytes);
+    const int64_t most = std::clamp(spec_.stage_bytes / 8, kBucketBytes, kMostBucketBytes);
+    const int64_t bucket_bytes = std::clamp(rows_ * average / blocks, kBucketBytes, most);
     cut = BucketCut::Of(rows_, average, bucket_bytes, kMostOnDisk);
     if (codec->fixed()) {
       codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/true);
