@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,7 @@ from pyspark import TaskContext
 import flightbridge
 
 from .secured import CLIENT_TOKEN, Authority, write_secret
-from .server_node import Node
+from .server_node import Node, free_port
 from .spark_cluster import wait_for
 
 pytestmark = pytest.mark.spark
@@ -28,6 +29,7 @@ with flightbridge.Server(memory_limit="256MiB") as bridge:
     print(bridge.uri, flush=True)
     sys.stdin.read()
 """
+NEVER_S = 100_000
 # Far more than what connections hold of a stream that nobody reads.
 ROWS, TEXT = 100_000, "x" * 500
 
@@ -117,6 +119,56 @@ def test_a_server_that_restarts_in_the_middle(classic_session, tmp_path, transpo
         assert [row.id for row in found] == list(range(ROWS))
 
 
+@pytest.fixture
+def late(tmp_path):
+    """A server with feed f, of ten numbers. It is away, and comes some time after it is called."""
+    node = Node(tmp_path / "data")
+    with flightbridge.connect(node.uri) as client:
+        client.write("f", pa.table({"id": range(10)}))
+    comes = []
+
+    def comes_late():
+        node.kill()
+        comes.append(threading.Timer(2, node.start))
+        comes[-1].start()
+        return node.uri
+
+    yield comes_late
+    for timer in comes:
+        timer.join(60)
+    node.close()
+
+
+def test_a_server_that_is_away_when_a_read_is_planned(classic_session, late):
+    spark = classic_session
+    uri = late()
+    df = load(spark, uri, timeout=60)
+    assert df.agg({"id": "sum"}).first() == (45,)
+    late()
+    assert df.where("id > 3").count() == 6
+    spark.conf.set("spark.sql.catalog.late", "io.flightbridge.spark.FeedCatalog")
+    spark.conf.set("spark.sql.catalog.late.uri", late())
+    assert [row.tableName for row in spark.sql("SHOW TABLES IN late").collect()] == ["f"]
+    late()
+    assert spark.sql("SELECT max(id) FROM late.f").first() == (9,)
+
+
+@pytest.mark.parametrize("mode", ["ignore", "errorifexists"])
+def test_a_server_that_is_away_when_a_write_looks_for_its_feed(classic_session, late, mode):
+    writer = classic_session.range(3).write.format("flightbridge").mode(mode)
+    save = writer.options(feed="f", timeout=60, uri=late()).save
+    if mode == "ignore":
+        save()
+    else:
+        with pytest.raises(Exception, match=r"'f' exists"):
+            save()
+
+
+def test_a_server_that_stays_away_is_said(classic_session):
+    with pytest.raises(Exception, match=r"UNAVAILABLE.*no server answers at grpc://127"):
+        load(classic_session, f"grpc://127.0.0.1:{free_port()}", timeout=2)
+
+
 def test_a_feed_that_is_dropped_in_the_middle(classic_session, bridge, client):
     client.write("f", wide())
     df = load(classic_session, bridge.uri, split_bytes=1 << 20)
@@ -162,5 +214,12 @@ def test_tls(classic_session, tmp_path):
             client.write("f", pa.table({"id": range(10)}))
         df = load(classic_session, bridge.uri, tls_ca=str(ours.ca))
         assert sorted(row.id for row in df.collect()) == list(range(10))
+        # Said at once: nobody waits out such a timeout.
         with pytest.raises(Exception, match=r"UNAVAILABLE.*grpc\+tls://"):
-            load(classic_session, bridge.uri, tls_ca=str(theirs.ca))
+            load(classic_session, bridge.uri, tls_ca=str(theirs.ca), timeout=NEVER_S)
+        with pytest.raises(Exception, match=r"UNAVAILABLE.*grpc\+tls://"):
+            load(classic_session, bridge.uri, timeout=NEVER_S)
+    with flightbridge.Server() as plain:
+        uri = plain.uri.replace("grpc://", "grpc+tls://")
+        with pytest.raises(Exception, match=r"UNAVAILABLE.*tls_ca"):
+            load(classic_session, uri, tls_ca=str(ours.ca), timeout=NEVER_S)

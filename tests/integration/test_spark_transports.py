@@ -126,15 +126,16 @@ def test_a_server_that_restarts_between_two_writes(frame, tmp_path, way):
 
 def test_tokens_are_asked_for_with_each_put(frame, tmp_path, mapped_bytes):
     """A server with tokens takes one request of a connection, so none is used again."""
+    token = "token-of-a-writer-0123"
     tokens = tmp_path / "tokens"
-    tokens.write_text("token-of-a-writer-0123 read:*,write:*\n")
+    tokens.write_text(f"{token} read:*,write:*\n")
     tokens.chmod(0o600)
     with flightbridge.Server(token_file=str(tokens)) as server:
         for number in (1, 2):
             flightbridge.spark.write(
-                frame, server, "f", mode="append", transport="mapped", token="token-of-a-writer-0123"
+                frame, server, "f", mode="append", transport="mapped", token=token
             )
-            with flightbridge.connect(server.uri, token="token-of-a-writer-0123") as client:
+            with flightbridge.connect(server.uri, token=token) as client:
                 assert client.feed("f").rows == number * ROWS
         assert mapped_bytes() > 0
 

@@ -168,33 +168,34 @@ public final class BridgeClient implements AutoCloseable {
     }
   }
 
-  /** The feed as it is now. */
+  /** The feed as it is now. Waits for a server that is away, as the begin of a write does. */
   public FeedInfo describeFeed(String feed) {
     byte[] body = DescribeFeed.newBuilder().setFeed(feed).build().toByteArray();
     try {
       return FeedInfo.parseFrom(
           connections
               .get(Placement.homeOf(servers, feed))
-              .act("DescribeFeed", body, "describing feed '" + feed + "'"));
+              .actUntilAnswered("DescribeFeed", body, "describing feed '" + feed + "'"));
     } catch (InvalidProtocolBufferException error) {
       throw unreadable(error);
     }
   }
 
-  /** The columns of a feed. */
+  /** The columns of a feed. Waits for a server that is away. */
   public Schema schemaOf(String feed) {
-    return connections.get(Placement.homeOf(servers, feed)).schemaOf(feed);
+    FlightConnection home = connections.get(Placement.homeOf(servers, feed));
+    return home.untilAnswered(() -> home.schemaOf(feed));
   }
 
   /**
    * The feeds that are committed, and that the token may read. Of several servers those that span
-   * all of them: others are not found under this list of servers.
+   * all of them: others are not found under this list of servers. Waits for servers that are away.
    */
   public List<FeedInfo> listFeeds() {
     List<FeedInfo> found = new ArrayList<>();
     try {
       for (FlightConnection connection : connections) {
-        for (ByteString encoded : connection.listFlights()) {
+        for (ByteString encoded : connection.untilAnswered(connection::listFlights)) {
           FeedInfo feed = FeedInfo.parseFrom(encoded);
           if (servers.size() == 1 || feed.getServersList().equals(servers)) {
             found.add(feed);

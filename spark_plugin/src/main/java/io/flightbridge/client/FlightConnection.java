@@ -94,7 +94,10 @@ final class FlightConnection implements AutoCloseable {
     return untilAnswered(() -> act(action, body, doing));
   }
 
-  /** Repeats a call while no server answers: it may be about to come back. */
+  /**
+   * Repeats a call while no server answers: it may be about to come back. A certificate that does
+   * not fit will not fit then, either.
+   */
   <T> T untilAnswered(Supplier<T> call) {
     long deadline = System.nanoTime() + options.timeout().toNanos();
     long pause = FIRST_PAUSE_MS;
@@ -102,7 +105,7 @@ final class FlightConnection implements AutoCloseable {
       try {
         return call.get();
       } catch (BridgeException error) {
-        if (!error.isUnreachable() || System.nanoTime() >= deadline) {
+        if (!error.isUnreachable() || TlsRefusal.isWhy(error) || System.nanoTime() >= deadline) {
           throw error;
         }
       }
@@ -137,6 +140,7 @@ final class FlightConnection implements AutoCloseable {
       return MessageSerializer.deserializeSchema(
           new ReadChannel(Channels.newChannel(new ByteArrayInputStream(encoded))));
     } catch (StatusRuntimeException error) {
+      channel.resetConnectBackoff();
       throw translated(error).during(doing);
     } catch (IOException error) {
       throw new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
