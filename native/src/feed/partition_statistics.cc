@@ -50,32 +50,51 @@ int64_t StatisticsRoom::used_bytes() {
   return used_;
 }
 
+// One caller at a time reads the partition, and the next one finds what it has learnt. However the
+// turn ends, memory that cannot be had included, the next one gets its own.
+class PartitionStatistics::Turn {
+ public:
+  Turn(PartitionStatistics* whose, Deadline deadline) : whose_(whose) {
+    std::unique_lock lock(whose_->mutex_);
+    ours_ = whose_->idle_.wait_until(lock, deadline, [this] { return !whose_->busy_; });
+    if (ours_) whose_->busy_ = true;
+  }
+  ~Turn() {
+    if (!ours_) return;
+    {
+      const std::lock_guard lock(whose_->mutex_);
+      whose_->busy_ = false;
+    }
+    whose_->idle_.notify_one();
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  bool is_ours() const { return ours_; }
+
+ private:
+  PartitionStatistics* const whose_;
+  bool ours_ = false;
+};
+
 arrow::Result<std::optional<std::vector<proto::ColumnStatistics>>> PartitionStatistics::Of(
     const Partition& partition, const std::vector<int>& columns, Deadline deadline, bool insist) {
   std::map<int, Progress> made;
+  const Turn turn(this, deadline);
+  if (!turn.is_ours()) return std::nullopt;
   {
-    std::unique_lock lock(mutex_);
-    if (!idle_.wait_until(lock, deadline, [this] { return !busy_; })) return std::nullopt;
+    const std::lock_guard lock(mutex_);
     for (const int column : columns) {
       const auto known = columns_.find(column);
       made[column] = known == columns_.end() ? Progress{} : known->second;
     }
-    busy_ = true;
   }
   const auto whole = [&](const auto& column) {
     return column.second.next_message == partition.messages.size();
   };
-  arrow::Status status;
   if (!std::ranges::all_of(made, whole)) {
-    status = Advance(partition, &made, deadline, insist);
-    if (status.ok()) Keep(made);
+    ARROW_RETURN_NOT_OK(Advance(partition, &made, deadline, insist));
+    Keep(made);
   }
-  {
-    const std::lock_guard lock(mutex_);
-    busy_ = false;
-  }
-  idle_.notify_one();
-  ARROW_RETURN_NOT_OK(status);
   if (!std::ranges::all_of(made, whole)) return std::nullopt;
   std::vector<proto::ColumnStatistics> found;
   found.reserve(columns.size());

@@ -67,6 +67,7 @@ class PartitionStatistics {
 
  private:
   friend class StatisticsRoom;
+  class Turn;
   struct Progress {
     size_t next_message = 0;
     ColumnBounds bounds;
