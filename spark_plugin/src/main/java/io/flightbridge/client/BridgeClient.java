@@ -254,21 +254,25 @@ public final class BridgeClient implements AutoCloseable {
   }
 
   private GetStream openOnce(GetTicket ticket) {
-    FlightConnection connection = connections.get(0);
-    ChannelOffer offer;
+    String doing = GetStream.doing(ticket);
     try {
-      offer = channelOf(connection);
+      return new IpcGetStream(doing, messagesOf(ticket));
     } catch (BridgeException error) {
-      throw error.during(GetStream.doing(ticket));
+      throw error.during(doing);
     }
+  }
+
+  private IpcMessages messagesOf(GetTicket ticket) {
+    FlightConnection connection = connections.get(0);
+    ChannelOffer offer = channelOf(connection);
     if (offer != null) {
       try {
-        return ChannelGetStream.open(connection, offer, ticket);
+        return ChannelMessages.open(connection, offer, ticket);
       } catch (BridgeException error) {
         withoutChannel(error);
       }
     }
-    return new FlightGetStream(connection, ticket);
+    return new FlightMessages(connection, ticket);
   }
 
   /** The server's data channel; null where it offers none or is not to be asked. */

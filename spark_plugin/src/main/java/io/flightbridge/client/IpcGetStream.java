@@ -1,55 +1,40 @@
 package io.flightbridge.client;
 
-import com.google.protobuf.ByteString;
 import io.flightbridge.BridgeException;
 import io.flightbridge.Code;
-import io.flightbridge.protocol.ChannelGet;
-import io.flightbridge.protocol.ChannelOffer;
-import io.flightbridge.protocol.GetTicket;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.ReadableByteChannel;
 import java.util.List;
+import java.util.OptionalInt;
 import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.memory.RootAllocator;
 import org.apache.arrow.vector.FieldVector;
+import org.apache.arrow.vector.VectorSchemaRoot;
 import org.apache.arrow.vector.dictionary.DictionaryProvider;
 import org.apache.arrow.vector.ipc.ArrowStreamReader;
 
 /**
- * Rows of a feed over the data channel: bodies go from the socket into Arrow's memory, and their
- * checksums are made on the way. Not thread-safe.
+ * Rows of a feed: bodies go from where they arrive into Arrow's memory, and their checksums are
+ * made on the way. Not thread-safe.
  */
-final class ChannelGetStream implements GetStream {
+final class IpcGetStream implements GetStream {
+  private static final RootAllocator MEMORY = new RootAllocator();
+
   private final String doing;
   private final BufferAllocator memory;
-  private final FrameSocket socket;
+  private final IpcMessages messages;
   private final ArrowStreamReader reader;
 
-  private ChannelGetStream(String doing, BufferAllocator memory, FrameSocket socket) {
+  /**
+   * @param messages closed with this
+   */
+  IpcGetStream(String doing, IpcMessages messages) {
     this.doing = doing;
-    this.memory = memory;
-    this.socket = socket;
+    this.messages = messages;
+    this.memory = MEMORY.newChildAllocator(doing, 0, Long.MAX_VALUE);
     this.reader = new ArrowStreamReader(new Stream(), memory);
-  }
-
-  static ChannelGetStream open(FlightConnection connection, ChannelOffer offer, GetTicket ticket) {
-    String doing = GetStream.doing(ticket);
-    BufferAllocator memory = FlightGetStream.newMemory(doing);
-    DataChannel channel = null;
-    try {
-      channel = DataChannel.open(connection, offer);
-      var get =
-          ChannelGet.newBuilder().setTicket(ByteString.copyFrom(ticket.toByteArray())).build();
-      channel.send(Frame.Kind.GET, get.toByteArray());
-      return new ChannelGetStream(doing, memory, channel.socket());
-    } catch (BridgeException error) {
-      if (channel != null) {
-        channel.close();
-      }
-      memory.close();
-      throw error.during(doing);
-    }
   }
 
   @Override
@@ -65,12 +50,12 @@ final class ChannelGetStream implements GetStream {
 
   @Override
   public int rows() {
-    return root(reader).getRowCount();
+    return root().getRowCount();
   }
 
   @Override
   public List<FieldVector> columns() {
-    return root(reader).getFieldVectors();
+    return root().getFieldVectors();
   }
 
   @Override
@@ -80,7 +65,7 @@ final class ChannelGetStream implements GetStream {
 
   @Override
   public void close() {
-    socket.close();
+    messages.close();
     try {
       reader.close();
     } catch (IOException error) {
@@ -90,15 +75,15 @@ final class ChannelGetStream implements GetStream {
     }
   }
 
-  private org.apache.arrow.vector.VectorSchemaRoot root(ArrowStreamReader of) {
+  private VectorSchemaRoot root() {
     try {
-      return of.getVectorSchemaRoot();
+      return reader.getVectorSchemaRoot();
     } catch (IOException error) {
       throw new BridgeException(Code.INTERNAL, doing + ": " + error.getMessage(), error);
     }
   }
 
-  /** What the channel brings as one Arrow IPC stream, each body verified before its end is read. */
+  /** What comes as one Arrow IPC stream, each body verified before its end is read. */
   private final class Stream implements ReadableByteChannel {
     private static final int CONTINUATION = -1;
     private static final int ALIGNMENT = 8;
@@ -115,7 +100,7 @@ final class ChannelGetStream implements GetStream {
         return 0;
       }
       if (!head.hasRemaining() && bodyLeft == 0 && !over) {
-        nextFrame();
+        nextMessage();
       }
       if (head.hasRemaining()) {
         int count = Math.min(head.remaining(), to.remaining());
@@ -128,7 +113,7 @@ final class ChannelGetStream implements GetStream {
         return -1;
       }
       ByteBuffer part = to.slice(to.position(), (int) Math.min(to.remaining(), bodyLeft));
-      socket.receiveInto(part);
+      messages.read(part);
       checksum.add(part.flip());
       bodyLeft -= part.remaining();
       to.position(to.position() + part.remaining());
@@ -136,21 +121,23 @@ final class ChannelGetStream implements GetStream {
       return part.limit();
     }
 
-    private void nextFrame() {
-      Frame frame = socket.receive();
-      if (!begun) {
-        head = DataChannel.expect(frame, Frame.Kind.SCHEMA).metadata();
-        begun = true;
-      } else if (frame.kind() == Frame.Kind.END) {
+    private void nextMessage() {
+      IpcMessages.Message message = messages.next();
+      if (message == null) {
         over = true;
-      } else {
-        ByteBuffer metadata = DataChannel.expect(frame, Frame.Kind.MESSAGE).metadata();
-        bodyLeft = frame.bodyBytes();
-        checksum = new BodyChecksum(metadata, bodyLeft);
-        int padded = (metadata.remaining() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        head = ByteBuffer.allocate(2 * Integer.BYTES + padded).order(ByteOrder.LITTLE_ENDIAN);
-        head.putInt(CONTINUATION).putInt(padded).put(metadata.duplicate()).position(0);
+        return;
       }
+      ByteBuffer metadata = message.metadata();
+      bodyLeft = message.bodyBytes();
+      if (begun) {
+        checksum = new BodyChecksum(metadata, bodyLeft);
+      } else if (bodyLeft != 0) {
+        throw new BridgeException(Code.DATA_LOSS, "the schema that arrived has a body");
+      }
+      begun = true;
+      int padded = (metadata.remaining() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+      head = ByteBuffer.allocate(2 * Integer.BYTES + padded).order(ByteOrder.LITTLE_ENDIAN);
+      head.putInt(CONTINUATION).putInt(padded).put(metadata.duplicate()).position(0);
     }
 
     // A message's last bytes are given out only once all of them are known to be right.
@@ -158,19 +145,15 @@ final class ChannelGetStream implements GetStream {
       if (checksum == null || bodyLeft > 0 || head.hasRemaining()) {
         return;
       }
-      ByteBuffer trailer = ByteBuffer.allocate(Frame.TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
-      while (trailer.hasRemaining()) {
-        socket.receiveInto(trailer);
-      }
-      int expected = trailer.getInt(0);
+      OptionalInt expected = messages.checksum();
       int found = checksum.value();
       checksum = null;
-      if (found != expected) {
+      if (expected.isPresent() && found != expected.getAsInt()) {
         throw new BridgeException(
             Code.DATA_LOSS,
             String.format(
                 "the checksum of what arrived is %08x, of what was sent %08x: read it again",
-                found, expected));
+                found, expected.getAsInt()));
       }
     }
 
@@ -181,7 +164,7 @@ final class ChannelGetStream implements GetStream {
 
     @Override
     public void close() {
-      socket.close();
+      messages.close();
     }
   }
 }
