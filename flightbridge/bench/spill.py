@@ -1,4 +1,4 @@
-"""``bench spill``: a feed larger than the server's memory, beside the bare disk."""
+"""``bench spill``: a feed larger than the server's memory, beside the bare disk; and its epochs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flightbridge.bench import data, processes
+from flightbridge.bench.epochs import Epochs
 from flightbridge.bench.model import Result, Sample, summarize
 from flightbridge.bench.options import BenchOptions
 from flightbridge.bench.pairing import Run, measure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FEED = "flightbridge-bench-spill"
 WRITE, READ = "raw disk write", "raw disk read"
+IN_ORDER, SHUFFLED = "epoch in order", "epoch, full shuffle"
 _DISTINCT_BYTES = 128 << 20  # of batches, sent again and again
 _PARTITION_BYTES = 256 << 20
 _BLOCK = 8 << 20
@@ -50,16 +52,23 @@ class Feed:
         self._per_partition = max(1, _PARTITION_BYTES // self._batches[0].nbytes)
         self.bytes = sum(b.nbytes for b in self._sent())
         self._rows = sum(b.num_rows for b in self._sent())
+        self.epochs = Epochs(
+            uri,
+            FEED,
+            pids=self._pids,
+            moved_bytes=self.bytes,
+            rows=self._rows,
+            batch_rows=options.batch_rows,
+        )
 
     def put(self) -> Sample:
-        """One write job, begin to commit."""
+        """One write job, begin to commit; what the one before wrote is dropped first."""
+        self._client.drop(FEED, if_exists=True)
         return self._timed(self._put)
 
     def get(self) -> Sample:
-        """All rows, in order, every checksum verified; the feed is dropped afterwards."""
-        sample = self._timed(self._get)
-        self._client.drop(FEED)
-        return sample
+        """All rows, in order, every checksum verified."""
+        return self._timed(self._get)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -165,7 +174,7 @@ class PeakMemory:
 
 
 def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
-    """Put, raw write, get and raw read in turn, in one folder, on one disk."""
+    """Put, raw write, get, raw read and two epochs in turn, in one folder, on one disk."""
     with contextlib.ExitStack() as stack:
         folder = Path(
             stack.enter_context(
@@ -187,6 +196,8 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
                 "spill get": feed.get,
                 READ: raw.read,
             }
+        sides[IN_ORDER] = feed.epochs.in_order
+        sides[SHUFFLED] = feed.epochs.shuffled
         note = progress.start("spill", len(sides) * options.repeat)
         with PeakMemory(pid) as peak:
             samples = measure(sides, options.repeat, warmup=0, note=note)
@@ -202,3 +213,11 @@ def run(options: BenchOptions, progress: Progress) -> Iterator[Result]:
         yield dataclasses.replace(result, memory_limit_bytes=limit, peak_memory_bytes=peak.bytes)
         if theirs:
             yield summarize(peer, theirs, streams=1)
+    yield summarize(
+        SHUFFLED,
+        samples[SHUFFLED],
+        streams=1,
+        peer_name=IN_ORDER,
+        peer_samples=samples[IN_ORDER],
+    )
+    yield summarize(IN_ORDER, samples[IN_ORDER], streams=1)

@@ -102,7 +102,8 @@ BENCHMARKS = (
     Benchmark(
         "spill",
         "A feed larger than the server's memory, put and got through its data directory, beside "
-        "the bare disk; and how much memory the server took.",
+        "the bare disk; a fully shuffled epoch of it beside one in order; and how much memory the "
+        "server took.",
         "2GiB",
         65_536,
         12,

@@ -123,7 +123,7 @@ TEST_F(StagesTest, WhatWasNotCountedIsRefused) {
 
 // A bucket that is not what was written is not handed out; the others are.
 TEST_F(StagesTest, DamageIsFoundWhereItIs) {
-  constexpr int64_t kRows = 1000;
+  constexpr int64_t kRows = 2000;
   const auto schema = arrow::schema({arrow::field("n", arrow::int64(), /*nullable=*/false)});
   const auto codec = std::make_shared<const RowCodec>(schema, std::vector<int>{0},
                                                       std::vector<bool>{false}, /*headers=*/true);
@@ -157,10 +157,11 @@ TEST_F(StagesTest, DamageIsFoundWhereItIs) {
     }
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     BucketIndex index;
-    index.Build(*bytes, cut.end(b) - cut.begin(b));
+    index.Build(*codec, *bytes, cut.end(b) - cut.begin(b));
     for (int64_t place = cut.begin(b); place < cut.end(b); ++place) {
       int64_t value = 0;
-      std::memcpy(&value, index.RowAt(place - cut.begin(b)) + sizeof(RowHeader), sizeof(value));
+      std::memcpy(&value, index.RowAt(place - cut.begin(b)) + sizeof(RowHeader::place),
+                  sizeof(value));
       EXPECT_EQ(value, values[kRows - 1 - place]);
     }
   }

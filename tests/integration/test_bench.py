@@ -155,9 +155,11 @@ def test_spark(tmp_path, own_core):
 def test_spill(tmp_path):
     report, table = bench("spill", tmp_path, "--folder", str(tmp_path))
     results = check(report)
-    assert set(results) == {"spill put", "raw disk write", "spill get", "raw disk read"}
+    disk = {"spill put", "raw disk write", "spill get", "raw disk read"}
+    assert set(results) == disk | {"epoch, full shuffle", "epoch in order"}
     assert results["spill put"]["peer"]["name"] == "raw disk write"
     assert results["spill get"]["peer"]["name"] == "raw disk read"
+    assert results["epoch, full shuffle"]["peer"]["name"] == "epoch in order"
     assert results["spill put"]["memory_limit_bytes"] == 32 << 20
     assert results["spill put"]["peak_memory_bytes"] > 32 << 20, "the process alone takes more"
     assert "resident memory was at most" in table

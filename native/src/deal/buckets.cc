@@ -26,11 +26,10 @@ BucketCut BucketCut::Of(int64_t rows, int64_t row_bytes, int64_t bucket_bytes, i
   return cut;
 }
 
-void BucketIndex::Build(std::span<const uint8_t> bytes, int64_t rows) {
+void BucketIndex::Build(const RowCodec& codec, std::span<const uint8_t> bytes, int64_t rows) {
   rows_.assign(rows, nullptr);
   for (const uint8_t* at = bytes.data(); at < bytes.data() + bytes.size();) {
-    RowHeader header;
-    std::memcpy(&header, at, sizeof(header));
+    const RowHeader header = codec.HeaderOf(at);
     rows_[header.place] = at;
     at += header.bytes;
   }
@@ -42,7 +41,8 @@ Buckets::Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shar
       codec_(std::move(codec)),
       space_(std::move(space)),
       starts_(std::move(starts)),
-      ends_(starts_.empty() || !space_->in_memory() ? 0 : starts_.size() - 1) {
+      ends_(starts_.empty() || !space_->in_memory() ? 0 : starts_.size() - 1),
+      nulls_(codec_->schema()->num_fields()) {
   for (size_t i = 0; i < ends_.size(); ++i) {
     ends_[i].store(starts_[i], std::memory_order_relaxed);
   }
@@ -52,6 +52,7 @@ Buckets::Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shar
 arrow::Status Buckets::Add(const feed::PickColumn* columns, int64_t first,
                            std::span<const int64_t> places, std::span<const uint32_t> sizes,
                            Room* room) {
+  codec_->MarkNulls(columns, &nulls_);
   if (stages_) {
     while (!places.empty()) {
       size_t rows = 0;

@@ -34,7 +34,7 @@ struct BucketCut {
 class BucketIndex {
  public:
   // `bytes` are packed rows with headers, in any order; `rows` of them.
-  void Build(std::span<const uint8_t> bytes, int64_t rows);
+  void Build(const RowCodec& codec, std::span<const uint8_t> bytes, int64_t rows);
   const uint8_t* RowAt(int64_t place_in_bucket) const { return rows_[place_in_bucket]; }
 
  private:
@@ -78,6 +78,11 @@ class Buckets {
   // A bucket's packed rows, in `buffer` where they are on disk. DATA_LOSS where they were damaged
   // there.
   arrow::Result<std::span<const uint8_t>> Load(int64_t bucket, std::vector<uint8_t>* buffer) const;
+  // As RowCodec::Unpack().
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Unpack(
+      std::span<const uint8_t* const> rows) const {
+    return codec_->Unpack(rows, nulls_);
+  }
 
  private:
   int64_t SizeOf(std::span<const uint32_t> sizes, size_t i) const {
@@ -94,6 +99,7 @@ class Buckets {
   const std::vector<int64_t> starts_;
   std::vector<std::atomic<int64_t>> ends_;  // of what is there, by bucket in memory
   std::optional<Stages> stages_;            // on disk
+  NullFlags nulls_;                         // of what was added
 };
 
 }  // namespace flightbridge::deal

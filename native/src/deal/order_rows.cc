@@ -1,7 +1,6 @@
 #include "deal/order_rows.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "flightbridge/error.h"
 #include "plan/full_order.h"
@@ -79,7 +78,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DealtOrder::Next(
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> DealtOrder::Take(const Buckets& buckets) {
   found_.clear();
   ARROW_RETURN_NOT_OK(Collect(buckets));
-  ARROW_ASSIGN_OR_RAISE(auto batch, buckets.codec().Unpack(found_));
+  ARROW_ASSIGN_OR_RAISE(auto batch, buckets.Unpack(found_));
   part_.places.begin += batch->num_rows();
   deal_->Served(batch->num_rows());
   return batch;
@@ -101,16 +100,14 @@ arrow::Status DealtOrder::Collect(const Buckets& buckets) {
   if (loaded_ != bucket) {
     loaded_ = -1;
     ARROW_ASSIGN_OR_RAISE(const auto bytes, buckets.Load(bucket, &buffer_));
-    index_.Build(bytes, cut.end(bucket) - cut.begin(bucket));
+    index_.Build(codec, bytes, cut.end(bucket) - cut.begin(bucket));
     loaded_ = bucket;
   }
   int64_t left = kBatchBytes;
   for (int64_t i = begin; i < end && (left > 0 || i == begin); ++i) {
     found_.push_back(index_.RowAt(i - cut.begin(bucket)));
     if (codec.fixed()) continue;  // as many as BatchRows() says
-    RowHeader header;
-    std::memcpy(&header, found_.back(), sizeof(header));
-    left -= header.bytes;
+    left -= codec.HeaderOf(found_.back()).bytes;
   }
   return {};
 }

@@ -18,6 +18,8 @@ using arrow::bit_util::GetBit;
 using feed::PickKind;
 
 constexpr int64_t kCacheLine = 64;
+// Rows that are unpacked at a time: they, and as many that are on their way, fit the nearest cache.
+constexpr size_t kNear = 64;
 
 // Calls copy(value of T's size) for the width, so that each becomes plain moves.
 template <typename Copy>
@@ -85,10 +87,9 @@ RowCodec::RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> colum
     if (IsString(column.kind)) strings_.push_back(c);
   }
   fixed_ = strings_.empty();
-  headers_ = headers || !fixed_;
-  any_nulls_ = null_bits > 0;
+  if (headers || !fixed_) header_bytes_ = fixed_ ? sizeof(RowHeader::place) : sizeof(RowHeader);
   null_bytes_ = (null_bits + 7) / 8;
-  row_bytes_ = headers_ ? static_cast<int64_t>(sizeof(RowHeader)) : 0;
+  row_bytes_ = header_bytes_;
   // Widest first, so that as few values as possible cross a cache line.
   std::vector<Column*> order;
   for (Column& column : columns_) order.push_back(&column);
@@ -146,10 +147,9 @@ void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<ui
                     const uint32_t* places, uint8_t* tile) const {
   const size_t rows = to.size();
   for (size_t i = 0; i < rows; ++i) __builtin_prefetch(to[i], 1);
-  if (any_nulls_ || row_bytes_ > nulls_at_) {  // the padding too: equal rows are equal bytes
-    for (size_t i = 0; i < rows; ++i) {
-      std::memset(tile + i * row_bytes_ + nulls_at_, 0, row_bytes_ - nulls_at_);
-    }
+  // The padding too: equal rows are equal bytes.
+  for (int64_t at = nulls_at_; at < row_bytes_; ++at) {
+    for (size_t i = 0; i < rows; ++i) tile[i * row_bytes_ + at] = 0;
   }
   for (const Column& column : columns_) {
     const feed::PickColumn& from = columns[column.index];
@@ -177,22 +177,21 @@ void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<ui
       if (bytes.size > 0) std::memcpy(end, bytes.data, bytes.size);
       end += bytes.size;
     }
-    if (headers_) {
+    if (header_bytes_ > 0) {
       const int64_t bytes = RoundUp4(end - to[i]);
       for (; end < to[i] + bytes; ++end) *end = 0;
       const RowHeader header{places[i], static_cast<uint32_t>(bytes)};
-      std::memcpy(row, &header, sizeof(header));
+      std::memcpy(row, &header, header_bytes_);
     }
     CopyRow(to[i], row, row_bytes_);
   }
 }
 
-std::vector<uint8_t> RowCodec::AnyNulls(std::span<const uint8_t* const> rows) const {
-  std::vector<uint8_t> any(null_bytes_);
-  for (const uint8_t* row : rows) {
-    for (int64_t k = 0; k < null_bytes_; ++k) any[k] |= row[nulls_at_ + k];
+void RowCodec::MarkNulls(const feed::PickColumn* columns, NullFlags* nulls) const {
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    if (columns[columns_[c].index].validity == nullptr) continue;
+    (*nulls)[c].store(true, std::memory_order_relaxed);
   }
-  return any;
 }
 
 arrow::Result<std::shared_ptr<arrow::Buffer>> RowCodec::UnpackValidity(
@@ -207,6 +206,7 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> RowCodec::UnpackValidity(
     *null_count += null;
     out[i / 8] |= static_cast<uint8_t>((1 - null) << (i % 8));
   }
+  if (*null_count == 0) return nullptr;
   return bits;
 }
 
@@ -241,7 +241,7 @@ arrow::Result<std::shared_ptr<ArrayData>> RowCodec::UnpackBytes(
 }
 
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
-    std::span<const uint8_t* const> rows) const {
+    std::span<const uint8_t* const> rows, const NullFlags& nulls) const {
   const auto count = static_cast<int64_t>(rows.size());
   std::vector<std::shared_ptr<ArrayData>> arrays(columns_.size());
   std::vector<std::pair<const Column*, uint8_t*>> plain;  // and where their values go
@@ -269,9 +269,9 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
   }
   // Some rows at a time, so that their bytes are still near when the next column asks for them.
   const int64_t near = std::min(row_bytes_, 4 * kCacheLine);
-  for (size_t begin = 0; begin < rows.size(); begin += kBlock) {
-    const size_t end = std::min(rows.size(), begin + kBlock);
-    for (size_t i = end; i < std::min(rows.size(), end + kBlock); ++i) {
+  for (size_t begin = 0; begin < rows.size(); begin += kNear) {
+    const size_t end = std::min(rows.size(), begin + kNear);
+    for (size_t i = end; i < std::min(rows.size(), end + kNear); ++i) {
       for (int64_t at = 0; at < near; at += kCacheLine) __builtin_prefetch(rows[i] + at);
     }
     for (const auto& [column, values] : plain) {
@@ -296,15 +296,12 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
                                          ? UnpackBytes<int32_t>(columns_[c], rows, &tails)
                                          : UnpackBytes<int64_t>(columns_[c], rows, &tails));
   }
-  // Columns that may be null mostly are not: one look at the rows tells for all of them.
-  const std::vector<uint8_t> any_nulls = AnyNulls(rows);
   for (size_t c = 0; c < columns_.size(); ++c) {
-    const int bit = columns_[c].null_bit;
-    int64_t nulls = 0;
-    if (bit >= 0 && (any_nulls[bit / 8] >> (bit % 8) & 1) != 0) {
-      ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &nulls));
+    int64_t null_count = 0;
+    if (columns_[c].null_bit >= 0 && nulls[c].load(std::memory_order_relaxed)) {
+      ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &null_count));
     }
-    arrays[c]->null_count = nulls;
+    arrays[c]->null_count = null_count;
   }
   return arrow::RecordBatch::Make(schema_, count, std::move(arrays));
 }

@@ -2,7 +2,9 @@
 // together, so that moving it to anywhere touches a cache line or two, whatever its columns are.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
@@ -15,11 +17,14 @@
 
 namespace flightbridge::deal {
 
-// What precedes a row that does not lie at its place.
+// What precedes a row that does not lie at its place. Rows of one size have the place only.
 struct RowHeader {
   uint32_t place = 0;  // within its bucket
   uint32_t bytes = 0;  // of the row, this header included
 };
+
+// Which columns have nulls at all, as far as anybody saw. Each may be set by any thread.
+using NullFlags = std::vector<std::atomic<bool>>;
 
 // How rows are packed. Immutable, thread-safe.
 //
@@ -40,7 +45,7 @@ class RowCodec {
   const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }
   // All packed rows have row_bytes(); else that is the least.
   bool fixed() const { return fixed_; }
-  bool headers() const { return headers_; }
+  bool headers() const { return header_bytes_ > 0; }
   int64_t row_bytes() const { return row_bytes_; }
 
   // Rows at a time.
@@ -52,9 +57,18 @@ class RowCodec {
   // into the headers. `tile`: kBlock * row_bytes() bytes to work in.
   void Pack(const feed::PickColumn* columns, int64_t first, std::span<uint8_t* const> to,
             const uint32_t* places, uint8_t* tile) const;
-  // Packed rows as a record batch, in this order. RESOURCE_EXHAUSTED without memory.
-  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Unpack(
-      std::span<const uint8_t* const> rows) const;
+  // Of a packed row with a header.
+  RowHeader HeaderOf(const uint8_t* row) const {
+    RowHeader header{0, static_cast<uint32_t>(row_bytes_)};
+    std::memcpy(&header, row, header_bytes_);
+    return header;
+  }
+  // Packed rows as a record batch, in this order; nulls only where `nulls`, by column of the
+  // schema, has any. RESOURCE_EXHAUSTED without memory.
+  arrow::Result<std::shared_ptr<arrow::RecordBatch>> Unpack(std::span<const uint8_t* const> rows,
+                                                            const NullFlags& nulls) const;
+  // Marks the columns that have nulls in this stored record batch.
+  void MarkNulls(const feed::PickColumn* columns, NullFlags* nulls) const;
 
  private:
   struct Column {
@@ -71,8 +85,6 @@ class RowCodec {
   arrow::Result<std::shared_ptr<arrow::ArrayData>> UnpackBytes(const Column& column,
                                                                std::span<const uint8_t* const> rows,
                                                                std::vector<uint32_t>* tails) const;
-  // The null bits of all the rows, or'ed.
-  std::vector<uint8_t> AnyNulls(std::span<const uint8_t* const> rows) const;
   arrow::Result<std::shared_ptr<arrow::Buffer>> UnpackValidity(const Column& column,
                                                                std::span<const uint8_t* const> rows,
                                                                int64_t* null_count) const;
@@ -81,8 +93,7 @@ class RowCodec {
   std::vector<Column> columns_;  // as in the schema
   std::vector<size_t> strings_;  // of them, those that vary in size
   bool fixed_ = true;
-  bool headers_ = false;
-  bool any_nulls_ = false;
+  int64_t header_bytes_ = 0;
   int64_t nulls_at_ = 0;
   int64_t null_bytes_ = 0;
   int64_t row_bytes_ = 0;
