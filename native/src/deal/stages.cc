@@ -1,7 +1,10 @@
 #include "deal/stages.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
+#include <new>
 #include <utility>
 
 #include "flightbridge/error.h"
@@ -11,6 +14,7 @@ namespace flightbridge::deal {
 namespace {
 
 constexpr int64_t kPage = 4096;
+constexpr int64_t kAtOnce = 16;  // blocks that are asked of the system
 
 int64_t StageBytes(int64_t buckets, int64_t limit) {
   const auto each = static_cast<uint64_t>(std::clamp(limit / buckets, kPage, 4 * Stages::kBlock));
@@ -19,9 +23,39 @@ int64_t StageBytes(int64_t buckets, int64_t limit) {
 
 }  // namespace
 
+Blocks::~Blocks() { Free(); }
+
+uint8_t* Blocks::Take() {
+  const std::lock_guard lock(mutex_);
+  if (spare_.empty()) {
+    void* const map = mmap(nullptr, kAtOnce * block_bytes_, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) throw std::bad_alloc();
+    maps_.push_back(map);
+    for (int64_t i = 0; i < kAtOnce; ++i) {
+      spare_.push_back(static_cast<uint8_t*>(map) + i * block_bytes_);
+    }
+  }
+  uint8_t* const block = spare_.back();
+  spare_.pop_back();
+  return block;
+}
+
+void Blocks::Give(uint8_t* block) {
+  const std::lock_guard lock(mutex_);
+  spare_.push_back(block);
+}
+
+void Blocks::Free() {
+  const std::lock_guard lock(mutex_);
+  for (void* map : maps_) munmap(map, kAtOnce * block_bytes_);
+  maps_.clear();
+  spare_.clear();
+}
+
 Stages::Stages(std::shared_ptr<Space> space, std::span<const int64_t> starts, int64_t limit)
     : space_(std::move(space)),
-      stage_bytes_(StageBytes(std::ssize(starts) - 1, limit)),
+      blocks_(StageBytes(std::ssize(starts) - 1, limit)),
       stages_(starts.size() - 1) {
   for (size_t b = 0; b < stages_.size(); ++b) {
     stages_[b].at = starts[b];
@@ -30,7 +64,7 @@ Stages::Stages(std::shared_ptr<Space> space, std::span<const int64_t> starts, in
 }
 
 int64_t Stages::RoomOf(const Stage& stage) const {
-  return std::min(stage.end - stage.at, stage_bytes_ - stage.at % stage_bytes_);
+  return std::min(stage.end - stage.at, stage_bytes() - stage.at % stage_bytes());
 }
 
 arrow::Status Stages::Append(int64_t bucket, std::span<const uint8_t> bytes) {
@@ -45,21 +79,21 @@ arrow::Status Stages::Append(int64_t bucket, std::span<const uint8_t> bytes) {
         return Error(Code::kInternal, "bucket ", bucket,
                      " of a full shuffle has more bytes than were counted");
       }
-      if (stage.bytes == nullptr) stage.bytes = TakeBlock();
+      if (stage.bytes == nullptr) stage.bytes = blocks_.Take();
       const auto taken = std::min<size_t>(bytes.size(), room - stage.used);
       stage.crc32c =
-          segment::CopyCrc32c(stage.crc32c, stage.bytes.get() + stage.used, bytes.data(), taken);
+          segment::CopyCrc32c(stage.crc32c, stage.bytes + stage.used, bytes.data(), taken);
       stage.used += static_cast<int64_t>(taken);
       bytes = bytes.subspan(taken);
       if (stage.used < room) break;
-      full.push_back({std::move(stage.bytes), stage.used, stage.at});
+      full.push_back({std::exchange(stage.bytes, nullptr), stage.used, stage.at});
       stage.at += std::exchange(stage.used, 0);
     }
   }
   // Others go on with this bucket meanwhile, in another block.
-  for (Full& block : full) {
-    ARROW_RETURN_NOT_OK(space_->Write(block.bytes.get(), block.size, block.at));
-    GiveBlock(std::move(block.bytes));
+  for (const Full& block : full) {
+    ARROW_RETURN_NOT_OK(space_->Write(block.bytes, block.size, block.at));
+    blocks_.Give(block.bytes);
   }
   return {};
 }
@@ -67,32 +101,15 @@ arrow::Status Stages::Append(int64_t bucket, std::span<const uint8_t> bytes) {
 arrow::Status Stages::Finish() {
   for (size_t b = 0; b < stages_.size(); ++b) {
     Stage& stage = stages_[b];
-    if (stage.used > 0) ARROW_RETURN_NOT_OK(space_->Write(stage.bytes.get(), stage.used, stage.at));
+    if (stage.used > 0) ARROW_RETURN_NOT_OK(space_->Write(stage.bytes, stage.used, stage.at));
     stage.bytes = nullptr;
     stage.at += std::exchange(stage.used, 0);
     if (stage.at == stage.end) continue;
     return Error(Code::kInternal, "bucket ", b, " of a full shuffle lacks ", stage.end - stage.at,
                  " of the bytes that were counted");
   }
-  spare_.clear();
+  blocks_.Free();
   return {};
-}
-
-Stages::Block Stages::TakeBlock() {
-  {
-    const std::lock_guard lock(spare_mutex_);
-    if (!spare_.empty()) {
-      Block block = std::move(spare_.back());
-      spare_.pop_back();
-      return block;
-    }
-  }
-  return std::make_unique_for_overwrite<uint8_t[]>(stage_bytes_);
-}
-
-void Stages::GiveBlock(Block block) {
-  const std::lock_guard lock(spare_mutex_);
-  spare_.push_back(std::move(block));
 }
 
 }  // namespace flightbridge::deal

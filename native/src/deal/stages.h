@@ -14,6 +14,29 @@
 
 namespace flightbridge::deal {
 
+// Memory in blocks of one size. All of it goes back to the system at once, which pieces of a heap
+// that several threads share would not. Thread-safe.
+class Blocks {
+ public:
+  explicit Blocks(int64_t block_bytes) : block_bytes_(block_bytes) {}
+  ~Blocks();
+  Blocks(const Blocks&) = delete;
+  Blocks& operator=(const Blocks&) = delete;
+
+  int64_t block_bytes() const { return block_bytes_; }
+  // Throws std::bad_alloc.
+  uint8_t* Take();
+  void Give(uint8_t* block);
+  // All that there are, taken or not.
+  void Free();
+
+ private:
+  const int64_t block_bytes_;
+  std::mutex mutex_;
+  std::vector<uint8_t*> spare_;
+  std::vector<void*> maps_;  // of kAtOnce blocks each
+};
+
 // One stage for each bucket. A write ends at a multiple of stage_bytes() in the file: whole blocks
 // take the system half the time. Append() is thread-safe and blocks on the disk.
 class Stages {
@@ -24,7 +47,7 @@ class Stages {
   // `starts`: where in the space each bucket begins, and where the last one ends.
   Stages(std::shared_ptr<Space> space, std::span<const int64_t> starts, int64_t limit);
 
-  int64_t stage_bytes() const { return stage_bytes_; }
+  int64_t stage_bytes() const { return blocks_.block_bytes(); }
   // Adds bytes to a bucket, in one piece. RESOURCE_EXHAUSTED where the disk is full.
   arrow::Status Append(int64_t bucket, std::span<const uint8_t> bytes);
   // Behind the last Append(): writes what is left, and gives the memory back.
@@ -33,10 +56,9 @@ class Stages {
   uint32_t crc32c(int64_t bucket) const { return stages_[bucket].crc32c; }
 
  private:
-  using Block = std::unique_ptr<uint8_t[]>;
   struct Stage {
     std::mutex mutex;
-    Block bytes;
+    uint8_t* bytes = nullptr;
     int64_t used = 0;
     int64_t at = 0;       // in the space, where `bytes` go
     int64_t end = 0;      // of the bucket
@@ -44,21 +66,17 @@ class Stages {
   };
 
   struct Full {
-    Block bytes;
+    uint8_t* bytes = nullptr;
     int64_t size = 0;
     int64_t at = 0;  // in the space
   };
 
   // Up to the next multiple of stage_bytes(), or to the end of the bucket.
   int64_t RoomOf(const Stage& stage) const;
-  Block TakeBlock();
-  void GiveBlock(Block block);
 
   const std::shared_ptr<Space> space_;
-  const int64_t stage_bytes_;
+  Blocks blocks_;
   std::vector<Stage> stages_;
-  std::mutex spare_mutex_;  // after any stage's
-  std::vector<Block> spare_;
 };
 
 }  // namespace flightbridge::deal
