@@ -3,6 +3,7 @@
 
 #include "batch/source.h"
 #include "batch/split_leases.h"
+#include "client/connect.h"
 #include "feed/local_registry.h"
 
 namespace flightbridge::batch {
@@ -42,8 +43,10 @@ ConnectFn ConnectTo(const proto::ReaderSpec& spec) {
                  .override_hostname = spec.tls_override_hostname};
   if (spec.timeout_s > 0) options.timeout_s = spec.timeout_s;
   if (!spec.transport.empty()) options.transport = spec.transport;
-  return [options, feed = spec.feed]() -> arrow::Result<std::unique_ptr<Source>> {
-    ARROW_ASSIGN_OR_RAISE(auto client, Client::Connect(options));
+  // Of all connections of the reader, or each would keep what it alone held at its busiest.
+  auto buffers = std::make_shared<client::BufferPool>(client::kIdleBufferBytes);
+  return [options, buffers, feed = spec.feed]() -> arrow::Result<std::unique_ptr<Source>> {
+    ARROW_ASSIGN_OR_RAISE(auto client, client::Connect(options, buffers));
     return std::make_unique<ClientSource>(std::move(client), feed);
   };
 }

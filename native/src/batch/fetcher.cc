@@ -130,7 +130,7 @@ std::shared_ptr<Fetcher::Active> Fetcher::StartUnit() {
     std::unique_lock lock(mutex_);
     drained_.wait(lock, [&] {
       return cancelled_ || failed_ || scheduled_all_ || units_.empty() ||
-             ahead_bytes_ < options_.prefetch_bytes;
+             ahead_bytes_ + coming_bytes_ < options_.prefetch_bytes;
     });
     if (cancelled_ || failed_ || scheduled_all_) return nullptr;
   }
@@ -203,14 +203,15 @@ arrow::Status Fetcher::Stream(Connection* connection, const std::shared_ptr<Acti
     connection->stream = stream.get();
   }
   arrow::Status status;
-  while (status.ok() && WaitForRoom(*active)) {
+  while (status.ok() && WaitForRoom(connection, *active)) {
     auto batch = stream->Next();
+    Arrived(connection);
     if (!batch.ok()) {
       status = batch.status();
     } else if (*batch == nullptr) {
       break;
     } else {
-      status = Deliver(**batch, active, received);
+      status = Deliver(connection, **batch, active, received);
     }
   }
   {
@@ -225,17 +226,26 @@ arrow::Status Fetcher::Stream(Connection* connection, const std::shared_ptr<Acti
   return status;
 }
 
-// False once cancelled.
-bool Fetcher::WaitForRoom(const Active& active) {
+// Until there is room for a batch as large as the one before; false once cancelled. Takes that
+// room, or each connection would bring one more batch than there is room for.
+bool Fetcher::WaitForRoom(Connection* connection, const Active& active) {
   std::unique_lock lock(mutex_);
   drained_.wait(lock, [&] {
-    return cancelled_ || ahead_bytes_ < options_.prefetch_bytes ||
+    return cancelled_ || ahead_bytes_ + coming_bytes_ < options_.prefetch_bytes ||
            (units_.front().get() == &active && active.ready.empty());
   });
+  connection->coming_bytes = connection->batch_bytes;
+  coming_bytes_ += connection->coming_bytes;
   return !cancelled_;
 }
 
-arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
+void Fetcher::Arrived(Connection* connection) {
+  const std::lock_guard lock(mutex_);
+  coming_bytes_ -= std::exchange(connection->coming_bytes, 0);
+  drained_.notify_all();  // the next one may be smaller, or none
+}
+
+arrow::Status Fetcher::Deliver(Connection* connection, const arrow::RecordBatch& batch,
                                const std::shared_ptr<Active>& active, int64_t* received) {
   if (batch.num_rows() == 0) return arrow::Status::OK();
   if (batch.num_rows() > active->unit.rows - *received) {
@@ -257,6 +267,7 @@ arrow::Status Fetcher::Deliver(const arrow::RecordBatch& batch,
     ready.chunk->global = Cut(active->unit.intervals, *received, batch.num_rows());
   }
   ready.bytes = bytes;
+  connection->batch_bytes = bytes;
   *received += batch.num_rows();
   const std::lock_guard lock(mutex_);
   ahead_bytes_ += ready.bytes;

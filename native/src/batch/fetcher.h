@@ -69,6 +69,8 @@ class Fetcher {
     std::unique_ptr<Source> source;
     uint64_t feed_id = 0;
     GetStream* stream = nullptr;  // being read; guarded by mutex_
+    int64_t batch_bytes = 0;      // of the last one
+    int64_t coming_bytes = 0;     // its part of coming_bytes_
   };
 
   void Work(Connection* connection);
@@ -77,9 +79,10 @@ class Fetcher {
   arrow::Status Stream(Connection* connection, const std::shared_ptr<Active>& active,
                        int64_t* received);
   arrow::Status Reconnect(Connection* connection);
-  arrow::Status Deliver(const arrow::RecordBatch& batch, const std::shared_ptr<Active>& active,
-                        int64_t* received);
-  bool WaitForRoom(const Active& active);
+  arrow::Status Deliver(Connection* connection, const arrow::RecordBatch& batch,
+                        const std::shared_ptr<Active>& active, int64_t* received);
+  bool WaitForRoom(Connection* connection, const Active& active);
+  void Arrived(Connection* connection);
   proto::GetTicket TicketFor(const Active& active, int64_t received, uint64_t feed_id) const;
 
   const ConnectFn connect_;
@@ -96,7 +99,8 @@ class Fetcher {
   std::mutex turn_;  // whose turn it is to take a unit: they are queued in the source's order
   arrow::Status source_status_;
   std::deque<std::shared_ptr<Active>> units_;  // front: the one being taken
-  int64_t ahead_bytes_ = 0;
+  int64_t ahead_bytes_ = 0;                    // received and not taken
+  int64_t coming_bytes_ = 0;                   // room that is taken for what connections wait for
   bool scheduled_all_ = false;
   bool failed_ = false;
   bool cancelled_ = false;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/cluster_client.h"
+#include "client/connect.h"
 #include "client/connection.h"
 #include "client/flight_client.h"
 #include "client/local_client.h"
@@ -25,17 +26,22 @@ arrow::Status CheckTransport(const std::string& transport) {
 }  // namespace
 
 arrow::Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
+  return client::Connect(options, std::make_shared<client::BufferPool>(client::kIdleBufferBytes));
+}
+
+arrow::Result<std::unique_ptr<Client>> client::Connect(const ClientOptions& options,
+                                                       const std::shared_ptr<BufferPool>& buffers) {
   ARROW_RETURN_NOT_OK(CheckTransport(options.transport));
-  ARROW_ASSIGN_OR_RAISE(const auto servers, client::ParseServers(options.uri));
-  if (servers.size() > 1) return client::MakeClusterClient(options, servers);
-  ARROW_ASSIGN_OR_RAISE(auto connection, client::Connection::Open(options));
+  ARROW_ASSIGN_OR_RAISE(const auto servers, ParseServers(options.uri));
+  if (servers.size() > 1) return MakeClusterClient(options, servers, buffers);
+  ARROW_ASSIGN_OR_RAISE(auto connection, Connection::Open(options));
   const bool local = options.transport == "local";
   if ((local || options.transport == "auto") && feed::FindLocal(options.uri) != nullptr)
-    return client::MakeLocalClient(std::move(connection));
+    return MakeLocalClient(std::move(connection));
   if (local)
     return Error(Code::kUnavailable, "transport \"local\" is not possible with ", options.uri,
                  ": no such server runs in this process; use transport=\"auto\"");
-  auto made = client::MakeFlightClient(std::move(connection));
+  auto made = MakeFlightClient(std::move(connection), buffers);
   // A server that is not there, or a token that is wrong, is an error here and not at first use.
   const auto status = made->Status().status();
   if (CodeOf(status) == Code::kDeadlineExceeded)

@@ -66,7 +66,8 @@ proto::FeedStatisticsResult MergeStatistics(std::vector<proto::FeedStatisticsRes
 
 class ClusterClient : public Client {
  public:
-  explicit ClusterClient(std::vector<std::string> servers) : servers_(std::move(servers)) {}
+  ClusterClient(std::vector<std::string> servers, std::shared_ptr<BufferPool> buffers)
+      : servers_(std::move(servers)), buffers_(std::move(buffers)) {}
 
   arrow::Status Open(const ClientOptions& options) {
     for (const std::string& uri : servers_) {
@@ -74,7 +75,7 @@ class ClusterClient : public Client {
       one.uri = uri;
       ARROW_ASSIGN_OR_RAISE(auto connection, Connection::Open(one));
       connections_.push_back(connection);
-      clients_.push_back(MakeFlightClient(std::move(connection)));
+      clients_.push_back(MakeFlightClient(std::move(connection), buffers_));
     }
     // One that is away is an error where it is needed; that all are, or the token is wrong, here.
     arrow::Status status;
@@ -287,6 +288,7 @@ class ClusterClient : public Client {
   }
 
   const std::vector<std::string> servers_;
+  const std::shared_ptr<BufferPool> buffers_;
   std::vector<std::shared_ptr<Connection>> connections_;  // by server
   std::vector<std::unique_ptr<Client>> clients_;          // by server, on these connections
   std::mutex mutex_;
@@ -296,8 +298,9 @@ class ClusterClient : public Client {
 }  // namespace
 
 arrow::Result<std::unique_ptr<Client>> MakeClusterClient(const ClientOptions& options,
-                                                         std::vector<std::string> servers) {
-  auto client = std::make_unique<ClusterClient>(std::move(servers));
+                                                         std::vector<std::string> servers,
+                                                         std::shared_ptr<BufferPool> buffers) {
+  auto client = std::make_unique<ClusterClient>(std::move(servers), std::move(buffers));
   ARROW_RETURN_NOT_OK(client->Open(options));
   return client;
 }

@@ -7,6 +7,7 @@
 
 #include <arrow/result.h>
 
+#include "client/buffer_pool.h"
 #include "flightbridge/client.h"
 
 namespace flightbridge::client {
@@ -14,6 +15,7 @@ namespace flightbridge::client {
 // `servers` as of ParseServers(). Connects to each when it is first needed; UNAVAILABLE where none
 // answers.
 arrow::Result<std::unique_ptr<Client>> MakeClusterClient(const ClientOptions& options,
-                                                         std::vector<std::string> servers);
+                                                         std::vector<std::string> servers,
+                                                         std::shared_ptr<BufferPool> buffers);
 
 }  // namespace flightbridge::client

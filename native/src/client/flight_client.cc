@@ -26,15 +26,12 @@ namespace {
 
 namespace flight = arrow::flight;
 
-// Bodies received over data channels, kept for the next ones.
-constexpr int64_t kIdleBufferBytes = 64 << 20;
-
 class FlightClient : public Client {
  public:
-  explicit FlightClient(std::shared_ptr<Connection> connection)
+  FlightClient(std::shared_ptr<Connection> connection, std::shared_ptr<BufferPool> buffers)
       : connection_(std::move(connection)),
         channels_(std::make_shared<ChannelPool>(connection_, connection_->options().transport)),
-        buffers_(std::make_shared<BufferPool>(kIdleBufferBytes)) {}
+        buffers_(std::move(buffers)) {}
 
   arrow::Result<std::vector<proto::FeedInfo>> ListFeeds() override {
     ARROW_RETURN_NOT_OK(connection_->owner().Check());
@@ -168,8 +165,9 @@ class FlightClient : public Client {
 
 }  // namespace
 
-std::unique_ptr<Client> MakeFlightClient(std::shared_ptr<Connection> connection) {
-  return std::make_unique<FlightClient>(std::move(connection));
+std::unique_ptr<Client> MakeFlightClient(std::shared_ptr<Connection> connection,
+                                         std::shared_ptr<BufferPool> buffers) {
+  return std::make_unique<FlightClient>(std::move(connection), std::move(buffers));
 }
 
 }  // namespace flightbridge::client

@@ -3,11 +3,13 @@
 
 #include <memory>
 
+#include "client/buffer_pool.h"
 #include "client/connection.h"
 #include "flightbridge/client.h"
 
 namespace flightbridge::client {
 
-std::unique_ptr<Client> MakeFlightClient(std::shared_ptr<Connection> connection);
+std::unique_ptr<Client> MakeFlightClient(std::shared_ptr<Connection> connection,
+                                         std::shared_ptr<BufferPool> buffers);
 
 }  // namespace flightbridge::client
