@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <barrier>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -200,6 +201,29 @@ TEST(SegmentRoom, ManyThreadsReadMoreThanMemoryHolds) {
   }
   for (auto& reader : readers) reader.join();
   EXPECT_EQ(wrong, 0);
+}
+
+// However many need a segment at once, it takes room once, and one other goes for it.
+TEST(SegmentRoom, ManyThreadsBringOneSegmentBackOnce) {
+  testing::TempDir dir;
+  auto store = Open(6 * kMiB, dir.path());
+  const auto segments = WriteMarked(*store, 24);
+  for (size_t i = 0; i < segments.size(); ++i) {  // the first ones have been out for longest
+    const uint32_t before = segments[i]->loads();
+    std::barrier start(4);
+    std::atomic<int> wrong = 0;
+    std::vector<std::thread> readers;
+    for (int reader = 0; reader < 4; ++reader) {
+      readers.emplace_back([&] {
+        start.arrive_and_wait();
+        if (!segments[i]->Touch().ok() || segments[i]->data()[kMiB - 1] != i + 1) ++wrong;
+      });
+    }
+    for (auto& reader : readers) reader.join();
+    EXPECT_EQ(wrong, 0);
+    EXPECT_LE(segments[i]->loads(), before + 1);
+    EXPECT_EQ(store->budget().held_bytes(), 6 * kMiB) << "of segment " << i;
+  }
 }
 
 TEST(SegmentRoom, FileSizeLimitIsAFullDisk) {

@@ -24,6 +24,9 @@ class Resident {
   }
   // How often its pages came back from the file; 0 while they are those that were written.
   uint32_t loads() const { return loads_.load(std::memory_order_acquire); }
+  // Held while its pages are brought back: others who need them wait, rather than make room for the
+  // same pages once more.
+  std::mutex& loading() { return loading_; }
 
  private:
   friend class Residency;
@@ -34,6 +37,7 @@ class Resident {
   std::atomic<bool> resident_{false};
   std::atomic<bool> used_{true};  // since the hand of the clock came by
   std::atomic<uint32_t> loads_{0};
+  std::mutex loading_;
 };
 
 // Second chance ("clock"): a use costs one store, an eviction looks at few segments. Thread-safe.

@@ -32,7 +32,7 @@ int64_t DiskLimit(const SegmentStoreOptions& options) {
 }  // namespace
 
 // Locks: `mutex_` guards the chunks and their free runs, and is never held across I/O that can
-// wait; Residency has its own, taken alone.
+// wait; Residency has its own, taken alone; Resident::loading() comes before both.
 class SegmentStoreImpl : public SegmentStore {
  public:
   explicit SegmentStoreImpl(SegmentStoreOptions options)
@@ -397,6 +397,8 @@ class SegmentStoreImpl : public SegmentStore {
   }
 
   arrow::Status Load(Chunk* chunk, int64_t offset, Resident* resident) override {
+    const std::lock_guard loading(resident->loading());
+    if (resident->Use()) return {};  // another thread was first
     const int64_t length = residency_.LengthOf(resident);
     MakeRoom(length);
     const auto status = chunk->Load(offset, length);
