@@ -176,6 +176,9 @@ final class FlightConnection implements AutoCloseable {
     Code code =
         switch (status.getCode()) {
           case UNAVAILABLE -> Code.UNAVAILABLE;
+          // What gRPC makes of a connection that ends before the call is on its way.
+          case UNKNOWN ->
+              status.getCause() instanceof IOException ? Code.UNAVAILABLE : Code.INTERNAL;
           case DEADLINE_EXCEEDED -> Code.DEADLINE_EXCEEDED;
           case CANCELLED -> Code.CANCELLED;
           case UNAUTHENTICATED -> Code.UNAUTHENTICATED;
