@@ -44,6 +44,7 @@ class Proxy:
         self.resets = 0
         self.flips = 0
         self.passed = {(port, way): 0 for port in ports for way in (UP, DOWN)}  # bytes
+        self.connections = dict.fromkeys(ports, 0)
         self.longest = dict.fromkeys(self.passed, 0)  # bytes of one connection
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
@@ -96,6 +97,7 @@ class Proxy:
                 continue
             with self._lock:
                 closed = self._closed
+                self.connections[port] += 1
                 self._sockets |= {client, server}
                 seeds = self._rng.random(), self._rng.random()
             if closed:

@@ -43,3 +43,25 @@ def test_a_flipped_bit_is_never_a_row(classic_session, tmp_path, transport):
                 assert proxy.flips == number + 1
     finally:
         node.close()
+
+
+def test_tasks_read_over_the_connections_of_others(classic_session, tmp_path):
+    table = pa.table({"x": range(ROWS)})
+    node = Node(tmp_path / "data", memory_limit="64MiB", data_port=free_port())
+    data_port = node.settings["data_port"]
+    try:
+        with flightbridge.connect(node.uri) as client:
+            client.write("f", table, partition_rows=ROWS // PARTITIONS)
+        with Proxy([node.port, data_port]) as proxy:
+            options = {"uri": f"grpc://{HOST}:{node.port}", "feed": "f", "transport": "channel"}
+            reader = classic_session.read.format("flightbridge").options(**options)
+            df = reader.option("split_bytes", 50_000).load()
+            tasks = df.rdd.getNumPartitions()
+            assert tasks > 30
+            assert df.selectExpr("count(x)", "sum(x)").first() == (ROWS, ROWS * (ROWS - 1) // 2)
+            assert 0 < proxy.connections[data_port] < tasks
+            proxy.reset_all()  # those that are idle now are of no use
+            assert df.selectExpr("sum(x + 1)").first() == (ROWS * (ROWS + 1) // 2,)
+            assert df.where("x % 2 = 0").count() == ROWS // 2
+    finally:
+        node.close()

@@ -264,6 +264,10 @@ public final class BridgeClient implements AutoCloseable {
 
   private IpcMessages messagesOf(GetTicket ticket) {
     FlightConnection connection = connections.get(0);
+    IpcMessages idle = ChannelMessages.openIdle(connection, ticket);
+    if (idle != null) {
+      return idle;
+    }
     ChannelOffer offer = channelOf(connection);
     if (offer != null) {
       try {

@@ -2,6 +2,7 @@ package io.flightbridge.client;
 
 import com.google.protobuf.ByteString;
 import io.flightbridge.BridgeException;
+import io.flightbridge.Code;
 import io.flightbridge.protocol.ChannelGet;
 import io.flightbridge.protocol.ChannelOffer;
 import io.flightbridge.protocol.GetTicket;
@@ -14,20 +15,42 @@ final class ChannelMessages implements IpcMessages {
   private static final int LENGTH_AT = 4; // of the schema's flatbuffer, behind a marker
   private static final int FLATBUFFER_AT = 8;
 
-  private final DataChannel channel;
+  private final IdleChannels idle;
+  private DataChannel channel; // null: closed
   private boolean begun;
+  private boolean ended;
 
-  private ChannelMessages(DataChannel channel) {
+  private ChannelMessages(IdleChannels idle, DataChannel channel) {
+    this.idle = idle;
     this.channel = channel;
   }
 
+  /** Over a channel that another request has left; null where there is none that works. */
+  static ChannelMessages openIdle(FlightConnection connection, GetTicket ticket) {
+    DataChannel left;
+    while ((left = connection.idleChannels().take()) != null) {
+      try {
+        return open(connection, left, ticket);
+      } catch (BridgeException error) {
+        if (error.code() != Code.UNAVAILABLE) {
+          throw error;
+        }
+      }
+    }
+    return null;
+  }
+
   static ChannelMessages open(FlightConnection connection, ChannelOffer offer, GetTicket ticket) {
-    DataChannel channel = DataChannel.open(connection, offer);
+    return open(connection, DataChannel.open(connection, offer), ticket);
+  }
+
+  private static ChannelMessages open(
+      FlightConnection connection, DataChannel channel, GetTicket ticket) {
     try {
       var get =
           ChannelGet.newBuilder().setTicket(ByteString.copyFrom(ticket.toByteArray())).build();
       channel.send(Frame.Kind.GET, get.toByteArray());
-      return new ChannelMessages(channel);
+      return new ChannelMessages(connection.idleChannels(), channel);
     } catch (BridgeException error) {
       channel.close();
       throw error;
@@ -44,6 +67,7 @@ final class ChannelMessages implements IpcMessages {
       return new Message(schema.slice(FLATBUFFER_AT, length), 0);
     }
     if (frame.kind() == Frame.Kind.END) {
+      ended = true;
       return null;
     }
     return new Message(DataChannel.expect(frame, Frame.Kind.MESSAGE).metadata(), frame.bodyBytes());
@@ -65,6 +89,14 @@ final class ChannelMessages implements IpcMessages {
 
   @Override
   public void close() {
-    channel.close();
+    if (channel == null) {
+      return;
+    }
+    if (ended) {
+      idle.give(channel);
+    } else {
+      channel.close();
+    }
+    channel = null;
   }
 }

@@ -8,10 +8,10 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Connections to one server between a put that has ended well and the next: a ring's pages cost
- * more than the rows of a small partition. Whoever takes one has it alone. The last one used is the
- * first to be used again, so that those too many come to their end, which is soon: a ring is the
- * server's memory. Thread-safe.
+ * Connections to one server between a request that has ended well and the next: a connection, and a
+ * ring's pages, cost more than the rows of a small partition. Whoever takes one has it alone. The
+ * last one used is the first to be used again, so that those too many come to their end, which is
+ * soon: a ring is the server's memory. Thread-safe.
  */
 final class IdleChannels implements AutoCloseable {
   private static final int MOST = Math.max(2, Runtime.getRuntime().availableProcessors());
