@@ -74,7 +74,7 @@ class PartitionStatistics {
   };
   // A tree's node, and what the texts of its bounds take beside it.
   static constexpr int64_t kColumnBytes =
-      static_cast<int64_t>(sizeof(std::pair<const int, Progress>)) + 64 + 2 * 80;
+      static_cast<int64_t>(sizeof(std::pair<const int, Progress>)) + 64 + int64_t{2} * 80;
 
   // Reads on until the deadline; in place.
   static arrow::Status Advance(const Partition& partition, std::map<int, Progress>* unfinished,
