@@ -113,10 +113,8 @@ class GetStream final : public arrow::flight::FlightDataStream {
       ARROW_ASSIGN_OR_RAISE(batch, batch->SelectColumns(plan_.columns));
     }
     if (!whole) batch = batch->Slice(begin - message.row_begin, end - begin);
-    uint32_t crc32c = message.crc32c;
-    if (!whole || !plan_.columns.empty()) {
-      ARROW_ASSIGN_OR_RAISE(crc32c, segment::BatchChecksum(*batch));
-    }
+    // Also of a whole batch: its writer may have laid it out otherwise than this encoder does.
+    ARROW_ASSIGN_OR_RAISE(const uint32_t crc32c, segment::BatchChecksum(*batch));
     return encoder_.Encode(*batch, Mark(range, begin, crc32c), &ready_);
   }
 

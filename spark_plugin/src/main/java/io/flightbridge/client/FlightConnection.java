@@ -27,11 +27,14 @@ import org.apache.arrow.flight.impl.FlightServiceGrpc;
 import org.apache.arrow.vector.ipc.ReadChannel;
 import org.apache.arrow.vector.ipc.message.MessageSerializer;
 import org.apache.arrow.vector.types.pojo.Schema;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Flight's own calls to one server. Every one carries the token and has a deadline. Thread-safe.
  */
 final class FlightConnection implements AutoCloseable {
+  private static final Logger LOG = LoggerFactory.getLogger(FlightConnection.class);
   private static final String ACTIONS = "flightbridge.v1.";
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
@@ -107,6 +110,12 @@ final class FlightConnection implements AutoCloseable {
       } catch (BridgeException error) {
         if (!error.isUnreachable() || TlsRefusal.isWhy(error) || System.nanoTime() >= deadline) {
           throw error;
+        }
+        if (pause == FIRST_PAUSE_MS) {
+          LOG.warn(
+              "FlightBridge: trying again for up to {} s: {}",
+              options.timeout().toMillis() / 1000.0,
+              error.getMessage());
         }
       }
       pause(pause);
