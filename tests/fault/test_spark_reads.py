@@ -94,7 +94,7 @@ def test_a_server_that_restarts_in_the_middle(classic_session, tmp_path, transpo
     with contextlib.closing(Node(tmp_path / "data")) as node:
         with flightbridge.connect(node.uri) as client:
             client.write("f", wide())
-        df = load(classic_session, node.uri, transport=transport, split_bytes=1 << 30)
+        df = load(classic_session, node.uri, transport=transport, split_bytes=1 << 30, timeout=60)
         assert df.rdd.getNumPartitions() == 1
 
         def ids(batches):  # in a Python worker, which knows nothing of this module
