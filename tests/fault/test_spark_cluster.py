@@ -130,13 +130,22 @@ def test_append_twice_under_kills(driver, executors, bridge, client, tasks, tmp_
         wait_for(lambda: len(executors()) == 2, "two executors")
 
 
+def only_holder(mapped):
+    """The process of an executor whose map output nobody else has: that of a map that was
+    speculated may be another one's."""
+    ran = {one.partition: set() for one in mapped}
+    for one in mapped:
+        ran[one.partition].add(one.pid)
+    return next(min(pids) for pids in ran.values() if len(pids) == 1)
+
+
 def test_stage_retried_behind_a_shuffle(driver, executors, bridge, client, tasks):
     """A map output dies with its executor while the write reads it: FetchFailed, and the stages
     before it run again."""
     tasks.hold("all")
     driver.start(**order(bridge, tasks, shape="grouped"))
     wait_for(lambda: client.status().open_puts == 2, "two puts")
-    os.kill(Tasks(tasks.directory / "maps").started()[0].pid, signal.SIGKILL)
+    os.kill(only_holder(Tasks(tasks.directory / "maps").started()), signal.SIGKILL)
     tasks.go_on("all")
     assert driver.outcome() == "done"
     assert {one.stage_attempt for one in tasks.started()} > {0}
@@ -156,12 +165,7 @@ def test_stage_retried_behind_the_connectors_shuffle(driver, executors, tasks, t
             wait_for(lambda: driver.says(write), "the write's stage")
             node.process.send_signal(signal.SIGSTOP)
             mapped = tasks.started()
-            ran: dict[int, set[int]] = {}
-            for one in mapped:
-                ran.setdefault(one.partition, set()).add(one.pid)
-            # One that has what nobody else has: of a map that was speculated, another may have it.
-            victim = next(min(pids) for pids in ran.values() if len(pids) == 1)
-            os.kill(victim, signal.SIGKILL)
+            os.kill(only_holder(mapped), signal.SIGKILL)
             node.process.send_signal(signal.SIGCONT)
             assert driver.outcome() == "done"
             assert len(tasks.started()) > len(mapped)  # maps ran again
