@@ -32,8 +32,6 @@ final class ChannelPutStream implements PutStream {
   // cost fresh pages.
   private static final double RING_BATCHES = 2.25;
   private static final long MOST_RING_BYTES = 64L << 20;
-  private static final long FIRST_PAUSE_MS = 50;
-  private static final long LAST_PAUSE_MS = 1000;
 
   private final FlightConnection connection;
   private final PutCommand command;
@@ -177,7 +175,7 @@ final class ChannelPutStream implements PutStream {
     }
     BridgeException lost = null;
     long deadline = 0;
-    long pause = FIRST_PAUSE_MS;
+    Pauses pauses = new Pauses();
     while (true) {
       try {
         if (lost != null) {
@@ -197,8 +195,7 @@ final class ChannelPutStream implements PutStream {
         }
         lost = error;
         dropChannel();
-        FlightConnection.pause(pause);
-        pause = Math.min(2 * pause, LAST_PAUSE_MS);
+        pauses.pause();
       }
     }
   }

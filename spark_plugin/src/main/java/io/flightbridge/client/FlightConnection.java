@@ -39,8 +39,6 @@ final class FlightConnection implements AutoCloseable {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
   private static final long CLOSING_SECONDS = 5;
-  private static final long FIRST_PAUSE_MS = 50;
-  private static final long LAST_PAUSE_MS = 1000;
 
   private final Endpoint endpoint;
   private final ConnectionOptions options;
@@ -103,7 +101,7 @@ final class FlightConnection implements AutoCloseable {
    */
   <T> T untilAnswered(Supplier<T> call) {
     long deadline = System.nanoTime() + options.timeout().toNanos();
-    long pause = FIRST_PAUSE_MS;
+    Pauses pauses = new Pauses();
     while (true) {
       try {
         return call.get();
@@ -111,24 +109,14 @@ final class FlightConnection implements AutoCloseable {
         if (!error.isUnreachable() || TlsRefusal.isWhy(error) || System.nanoTime() >= deadline) {
           throw error;
         }
-        if (pause == FIRST_PAUSE_MS) {
+        if (pauses.atFirst()) {
           LOG.warn(
               "FlightBridge: trying again for up to {} s: {}",
               options.timeout().toMillis() / 1000.0,
               error.getMessage());
         }
       }
-      pause(pause);
-      pause = Math.min(2 * pause, LAST_PAUSE_MS);
-    }
-  }
-
-  static void pause(long milliseconds) {
-    try {
-      Thread.sleep(milliseconds);
-    } catch (InterruptedException error) {
-      Thread.currentThread().interrupt();
-      throw new BridgeException(Code.CANCELLED, "the task was interrupted", error);
+      pauses.pause();
     }
   }
 

@@ -16,8 +16,6 @@ import org.apache.arrow.vector.dictionary.DictionaryProvider;
  * thread-safe.
  */
 final class ResumedGetStream implements GetStream {
-  private static final long FIRST_PAUSE_MS = 50;
-  private static final long LAST_PAUSE_MS = 1000;
 
   private final FlightConnection connection;
   private final GetTicket ticket;
@@ -40,7 +38,7 @@ final class ResumedGetStream implements GetStream {
   @Override
   public boolean next() {
     long deadline = 0;
-    long pause = FIRST_PAUSE_MS;
+    Pauses pauses = new Pauses();
     while (true) {
       try {
         if (stream == null) {
@@ -68,8 +66,7 @@ final class ResumedGetStream implements GetStream {
         }
       }
       end();
-      FlightConnection.pause(pause);
-      pause = Math.min(2 * pause, LAST_PAUSE_MS);
+      pauses.pause();
     }
   }
 
