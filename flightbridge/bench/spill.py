@@ -43,10 +43,15 @@ class Feed:
 
         self._client = connect(uri, transport="channel", timeout_s=600)
         self._pids = {os.getpid(), server_pid}
-        batch_bytes = options.batch_rows * data.bytes_per_row("spill", options.columns)
+        batch_bytes = options.batch_rows * data.bytes_per_row(
+            "spill", options.columns, options.values
+        )
         distinct = max(1, int(min(options.bytes, _DISTINCT_BYTES) / batch_bytes))
         self._batches = data.mixed_batches(
-            int(distinct * batch_bytes), options.batch_rows, options.columns
+            int(distinct * batch_bytes),
+            options.batch_rows,
+            options.columns,
+            values=options.values,
         )
         self._count = max(1, round(options.bytes / self._batches[0].nbytes))
         self._per_partition = max(1, _PARTITION_BYTES // self._batches[0].nbytes)

@@ -187,7 +187,7 @@ def _command(benchmark: Benchmark) -> click.Command:
                 help="Columns, cycling through int64, float32 and int32.",
             ),
         )
-    if benchmark.name == "tf":
+    if benchmark.name in ("tf", "spill"):
         options.append(
             click.option(
                 "--values",
@@ -198,6 +198,7 @@ def _command(benchmark: Benchmark) -> click.Command:
                 "bytes; lists of 0 to 16 int32.",
             )
         )
+    if benchmark.name == "tf":
         options.append(
             click.option(
                 "--peers",

@@ -227,6 +227,75 @@ TEST_P(DealOrder, IsThatOfThePlan) {
   }
 }
 
+// Strings of any length, most of them short, and one that is larger than all others together.
+// Buckets are as large as their rows turn out to be, whichever columns are read.
+TEST_P(DealOrder, OfStringsOfAnyLength) {
+  const auto schema =
+      arrow::schema({arrow::field("short", arrow::utf8()), arrow::field("n", arrow::int32()),
+                     arrow::field("long", arrow::large_binary(), /*nullable=*/false)});
+  constexpr int64_t kRows = 6000;
+  std::vector<Batches> partitions(3);
+  for (size_t p = 0; p < partitions.size(); ++p) {
+    for (int b = 0; b < 3; ++b) {
+      arrow::StringBuilder shorts;
+      arrow::Int32Builder numbers;
+      arrow::LargeBinaryBuilder longs;
+      for (int64_t i = 0; i < kRows; ++i) {
+        const bool null = rng_() % 5 == 0;
+        ASSERT_TRUE(
+            (null ? shorts.AppendNull() : shorts.Append(std::string(rng_() % 9, 's'))).ok());
+        ASSERT_TRUE(numbers.Append(static_cast<int32_t>(i)).ok());
+        const bool giant = p == 1 && b == 1 && i == 4321;
+        const uint64_t size = giant ? 24 * kMiB : rng_() % (i % 100 == 0 ? 20'000 : 60);
+        ASSERT_TRUE(longs.Append(std::string(size, static_cast<char>('a' + i % 26))).ok());
+      }
+      partitions[p].push_back(
+          arrow::RecordBatch::Make(schema, kRows,
+                                   {shorts.Finish().ValueOrDie(), numbers.Finish().ValueOrDie(),
+                                    longs.Finish().ValueOrDie()}));
+    }
+  }
+  Open(256 * kMiB, GetParam());
+  if (GetParam()) options_.memory_limit_bytes = 4 * kMiB;  // as far as the dealer knows
+  MakeDealer();
+  Write(partitions);
+  for (const std::vector<int>& columns : std::vector<std::vector<int>>{{0, 1, 2}, {0}, {2, 1}}) {
+    ExpectOrder(WholeOrder(0), columns);
+    EXPECT_GT(dealer_->held_bytes(), 0);
+    const int64_t held = GetParam() ? store_->get()->disk_budget().used_bytes()
+                                    : store_->get()->budget().used_bytes();
+    EXPECT_GE(held, dealer_->held_bytes());
+  }
+}
+
+// What is reserved for strings beforehand need not be what they take: the rest comes as it is
+// needed, or the deal is refused.
+TEST_F(DealTest, ADiskThatFillsUnderADealOfStringsIsSaid) {
+  Open(8 * kMiB, true, /*spill_limit=*/60 * kMiB);
+  const auto schema =
+      arrow::schema({arrow::field("a", arrow::utf8()), arrow::field("b", arrow::utf8())});
+  std::vector<Batches> partitions(1);
+  for (int i = 0; i < 16; ++i) {
+    arrow::StringBuilder a;
+    arrow::StringBuilder b;
+    for (int row = 0; row < 20'000; ++row) {
+      ASSERT_TRUE(a.Append(std::string(100, 'a')).ok());
+      ASSERT_TRUE(b.Append("b").ok());
+    }
+    partitions[0].push_back(arrow::RecordBatch::Make(
+        schema, 20'000, {a.Finish().ValueOrDie(), b.Finish().ValueOrDie()}));
+  }
+  Write(partitions);  // 36 MB
+  const int64_t before = store_->get()->disk_budget().used_bytes();
+  for (const std::vector<int>& columns : std::vector<std::vector<int>>{{0, 1}, {0}}) {
+    const auto refused = Read(WholeOrder(0), columns).status();
+    EXPECT_EQ(CodeOf(refused), Code::kResourceExhausted) << refused;
+    EXPECT_NE(refused.message().find("--spill-limit"), std::string::npos) << refused;
+    EXPECT_EQ(store_->get()->disk_budget().used_bytes(), before);
+  }
+  ExpectOrder(WholeOrder(1), {1});
+}
+
 // The rows of small feeds are picked; in that order, too.
 TEST_F(DealTest, SmallFeedsArePickedInTheSameOrder) {
   Open(64 * kMiB, false);

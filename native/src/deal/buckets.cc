@@ -26,27 +26,34 @@ BucketCut BucketCut::Of(int64_t rows, int64_t row_bytes, int64_t bucket_bytes, i
   return cut;
 }
 
-void BucketIndex::Build(const RowCodec& codec, std::span<const uint8_t> bytes, int64_t rows) {
-  rows_.assign(rows, nullptr);
-  for (const uint8_t* at = bytes.data(); at < bytes.data() + bytes.size();) {
+int64_t BucketIndex::Add(const RowCodec& codec, std::span<const uint8_t> bytes) {
+  int64_t rows = 0;
+  for (const uint8_t* at = bytes.data(); at < bytes.data() + bytes.size(); ++rows) {
     const RowHeader header = codec.HeaderOf(at);
     rows_[header.place] = at;
     at += header.bytes;
   }
+  return rows;
 }
 
 Buckets::Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shared_ptr<Space> space,
-                 std::vector<int64_t> starts, int64_t stage_limit)
+                 const OnDisk& on_disk)
     : cut_(cut),
       codec_(std::move(codec)),
       space_(std::move(space)),
-      starts_(std::move(starts)),
-      ends_(starts_.empty() || !space_->in_memory() ? 0 : starts_.size() - 1),
       nulls_(codec_->schema()->num_fields()) {
-  for (size_t i = 0; i < ends_.size(); ++i) {
-    ends_[i].store(starts_[i], std::memory_order_relaxed);
+  if (space_->in_memory()) {
+    if (!codec_->fixed()) piles_.emplace(space_, cut_.count());
+  } else if (codec_->fixed()) {
+    std::vector<int64_t> starts;
+    for (int64_t b = 0; b < cut_.count(); ++b) {
+      starts.push_back(cut_.begin(b) * codec_->row_bytes());
+    }
+    starts.push_back(cut_.rows * codec_->row_bytes());
+    stages_.emplace(space_, starts, on_disk.stage_limit);
+  } else {
+    stages_.emplace(space_, cut_.count(), on_disk.bucket_bytes, on_disk.stage_limit, on_disk.grow);
   }
-  if (!space_->in_memory()) stages_.emplace(space_, starts_, stage_limit);
 }
 
 arrow::Status Buckets::Add(const feed::PickColumn* columns, int64_t first,
@@ -77,8 +84,10 @@ arrow::Status Buckets::Add(const feed::PickColumn* columns, int64_t first,
     room->in_bucket_.resize(places.size());
     for (size_t i = 0; i < places.size(); ++i) {
       room->in_bucket_[i] = static_cast<uint32_t>(places[i] & mask);
-      room->to_[i] = space_->data() + ends_[places[i] >> cut_.shift].fetch_add(
-                                          SizeOf(sizes, i), std::memory_order_relaxed);
+      room->to_[i] = piles_->Take(places[i] >> cut_.shift, sizes[i]);
+      if (room->to_[i] != nullptr) continue;
+      return Error(Code::kResourceExhausted, "rows dealt for a full shuffle take more than the ",
+                   space_->bytes(), " bytes that were reserved for them");
     }
   }
   Pack(columns, first, room);
@@ -126,33 +135,45 @@ void Buckets::Pack(const feed::PickColumn* columns, int64_t first, Room* room) c
 }
 
 arrow::Status Buckets::Finish() {
-  if (stages_) return stages_->Finish();
-  for (size_t i = 0; i < ends_.size(); ++i) {
-    if (ends_[i].load(std::memory_order_relaxed) == starts_[i + 1]) continue;
-    return Error(Code::kInternal, "bucket ", i, " of a full shuffle has ",
-                 ends_[i].load(std::memory_order_relaxed) - starts_[i], " bytes where ",
-                 starts_[i + 1] - starts_[i], " were counted");
-  }
-  return {};
+  if (piles_) piles_->Finish();
+  return stages_ ? stages_->Finish() : arrow::Status::OK();
 }
 
-arrow::Result<std::span<const uint8_t>> Buckets::Load(int64_t bucket,
-                                                      std::vector<uint8_t>* buffer) const {
-  const int64_t begin = starts_[bucket];
-  const int64_t bytes = starts_[bucket + 1] - begin;
-  if (!stages_) {
-    return std::span<const uint8_t>(space_->data() + begin, static_cast<size_t>(bytes));
+arrow::Status Buckets::Load(int64_t bucket, BucketIndex* index) const {
+  const int64_t rows = cut_.end(bucket) - cut_.begin(bucket);
+  index->rows_.assign(rows, nullptr);
+  int64_t found = 0;
+  if (stages_) {
+    ARROW_RETURN_NOT_OK(ReadBack(bucket, &index->buffer_));
+    found = index->Add(*codec_, index->buffer_);
+  } else {
+    for (const Extent& run : piles_->runs(bucket)) {
+      found += index->Add(*codec_, {space_->data() + run.at, static_cast<size_t>(run.bytes)});
+    }
   }
+  if (found == rows) return {};
+  return Error(Code::kInternal, "bucket ", bucket, " of a full shuffle has ", found,
+               " rows instead of ", rows);
+}
+
+arrow::Status Buckets::ReadBack(int64_t bucket, std::vector<uint8_t>* buffer) const {
   // The next one is what the same reader asks for next.
-  if (bucket + 2 < std::ssize(starts_)) {
-    space_->ReadAhead(starts_[bucket + 2] - starts_[bucket + 1], starts_[bucket + 1]);
+  if (bucket + 1 < cut_.count()) {
+    for (const Extent& extent : stages_->extents(bucket + 1)) {
+      space_->ReadAhead(extent.bytes, extent.at);
+    }
   }
+  const std::vector<Extent>& extents = stages_->extents(bucket);
+  int64_t bytes = 0;
+  for (const Extent& extent : extents) bytes += extent.bytes;
   buffer->resize(bytes);
-  ARROW_RETURN_NOT_OK(space_->Read(buffer->data(), bytes, begin));
-  if (segment::Crc32c(0, buffer->data(), bytes) != stages_->crc32c(bucket)) {
-    return Error(Code::kDataLoss, "rows dealt for a full shuffle were damaged on disk: read again");
+  uint8_t* to = buffer->data();
+  for (const Extent& extent : extents) {
+    ARROW_RETURN_NOT_OK(space_->Read(to, extent.bytes, extent.at));
+    to += extent.bytes;
   }
-  return std::span<const uint8_t>(*buffer);
+  if (segment::Crc32c(0, buffer->data(), bytes) == stages_->crc32c(bucket)) return {};
+  return Error(Code::kDataLoss, "rows dealt for a full shuffle were damaged on disk: read again");
 }
 
 }  // namespace flightbridge::deal

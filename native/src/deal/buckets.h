@@ -12,6 +12,7 @@
 #include <arrow/result.h>
 #include <arrow/status.h>
 
+#include "deal/piles.h"
 #include "deal/row_codec.h"
 #include "deal/space.h"
 #include "deal/stages.h"
@@ -30,15 +31,18 @@ struct BucketCut {
   int64_t end(int64_t bucket) const { return std::min(rows, (bucket + 1) << shift); }
 };
 
-// The rows of one bucket, findable by their place.
+// The rows of one bucket, findable by their place; those of a bucket on disk are in here.
 class BucketIndex {
  public:
-  // `bytes` are packed rows with headers, in any order; `rows` of them.
-  void Build(const RowCodec& codec, std::span<const uint8_t> bytes, int64_t rows);
   const uint8_t* RowAt(int64_t place_in_bucket) const { return rows_[place_in_bucket]; }
 
  private:
+  friend class Buckets;
+  // `bytes` are packed rows with headers, in any order. How many.
+  int64_t Add(const RowCodec& codec, std::span<const uint8_t> bytes);
+
   std::vector<const uint8_t*> rows_;
+  std::vector<uint8_t> buffer_;
 };
 
 // Rows come in the order of the feed and leave bucket by bucket. While they come several threads
@@ -57,27 +61,33 @@ class Buckets {
     std::vector<int64_t> ends_;
   };
 
-  // `starts`: where in the space each bucket begins, and where the last one ends. Empty: every row
-  // lies at its own place, without a header, in memory. `stage_limit`: bytes, of what gathers for
-  // buckets on disk before it is written.
+  // What buckets on disk need.
+  struct OnDisk {
+    int64_t stage_limit = 0;   // bytes of what gathers before it is written
+    int64_t bucket_bytes = 0;  // about, where rows vary in size
+    Stages::Grow grow;         // likewise
+  };
+
+  // Rows of one size without headers lie each at its own place, in memory. With headers buckets lie
+  // one behind the other, on disk. Where rows vary in size, their buckets take what they need.
   Buckets(BucketCut cut, std::shared_ptr<const RowCodec> codec, std::shared_ptr<Space> space,
-          std::vector<int64_t> starts, int64_t stage_limit);
+          const OnDisk& on_disk);
 
   const BucketCut& cut() const { return cut_; }
   const RowCodec& codec() const { return *codec_; }
   const std::shared_ptr<Space>& space() const { return space_; }
-  bool in_place() const { return starts_.empty(); }
+  bool in_place() const { return !stages_ && !piles_; }
 
   // Packs rows [first, first + places.size()) of a stored record batch into their buckets. `sizes`
-  // where rows vary in size. Blocks on the disk.
+  // where rows vary in size. Blocks on the disk. RESOURCE_EXHAUSTED where the space is used up.
   arrow::Status Add(const feed::PickColumn* columns, int64_t first, std::span<const int64_t> places,
                     std::span<const uint32_t> sizes, Room* room);
   // Behind the last row.
   arrow::Status Finish();
 
-  // A bucket's packed rows, in `buffer` where they are on disk. DATA_LOSS where they were damaged
-  // there.
-  arrow::Result<std::span<const uint8_t>> Load(int64_t bucket, std::vector<uint8_t>* buffer) const;
+  // Finds the rows of a bucket; not where they are in place. DATA_LOSS where they were damaged on
+  // disk.
+  arrow::Status Load(int64_t bucket, BucketIndex* index) const;
   // As RowCodec::Unpack().
   arrow::Result<std::shared_ptr<arrow::RecordBatch>> Unpack(
       std::span<const uint8_t* const> rows) const {
@@ -92,14 +102,14 @@ class Buckets {
   arrow::Status AddStaged(const feed::PickColumn* columns, int64_t first,
                           std::span<const int64_t> places, std::span<const uint32_t> sizes,
                           Room* room);
+  arrow::Status ReadBack(int64_t bucket, std::vector<uint8_t>* buffer) const;
 
   const BucketCut cut_;
   const std::shared_ptr<const RowCodec> codec_;
   const std::shared_ptr<Space> space_;
-  const std::vector<int64_t> starts_;
-  std::vector<std::atomic<int64_t>> ends_;  // of what is there, by bucket in memory
-  std::optional<Stages> stages_;            // on disk
-  NullFlags nulls_;                         // of what was added
+  std::optional<Piles> piles_;    // in memory, of rows that vary in size
+  std::optional<Stages> stages_;  // on disk
+  NullFlags nulls_;               // of what was added
 };
 
 }  // namespace flightbridge::deal

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -125,106 +124,79 @@ arrow::Status Deal::DealRows() {
       places_->PlacesOf(first, places);
       if (!codec.fixed()) ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, sizes));
       ARROW_RETURN_NOT_OK(buckets.Add(columns, begin, places, sizes, &hands->room));
+      bytes_.store(buckets.space()->bytes(), std::memory_order_relaxed);
       dealt_rows_.fetch_add(end - begin, std::memory_order_relaxed);
       return arrow::Status::OK();
     };
   };
   ARROW_RETURN_NOT_OK(ForEachPiece(make_work, spec_.threads));
-  return buckets.Finish();
+  const auto status = buckets.Finish();
+  bytes_ = buckets.space()->bytes();
+  return status;
 }
 
-arrow::Result<std::vector<bool>> Deal::FindNulls() const {
-  std::vector<bool> nulls(spec_.columns.size());
+// Looks at each record batch of a feed in memory, and at nothing but the schema of another one.
+arrow::Result<Deal::Outline> Deal::OutlineRows() const {
+  Outline outline;
+  outline.nulls.resize(spec_.columns.size());
   if (!spec_.resident) {
-    for (size_t c = 0; c < nulls.size(); ++c) {
-      nulls[c] = spec_.schema->field(static_cast<int>(c))->nullable();
+    for (size_t c = 0; c < outline.nulls.size(); ++c) {
+      outline.nulls[c] = spec_.schema->field(static_cast<int>(c))->nullable();
     }
-    return nulls;
+    outline.varying_bytes = spec_.rows->varying_bytes();
+    outline.exact =
+        RowCodec::CountVarying(*spec_.schema) == RowCodec::CountVarying(spec_.rows->schema());
+    return outline;
   }
   for (const auto& message : spec_.rows->All()) {
     ARROW_ASSIGN_OR_RAISE(const feed::PickColumn* columns,
                           message.partition->index->Columns(*message.partition, message.index));
-    for (size_t c = 0; c < nulls.size(); ++c) {
-      nulls[c] = nulls[c] || columns[spec_.columns[c]].validity != nullptr;
+    for (size_t c = 0; c < outline.nulls.size(); ++c) {
+      const feed::PickColumn& column = columns[spec_.columns[c]];
+      outline.nulls[c] = outline.nulls[c] || column.validity != nullptr;
+      outline.varying_bytes += RowCodec::VaryingBytes(
+          *spec_.schema->field(static_cast<int>(c))->type(), column, message.rows);
     }
   }
-  return nulls;
+  return outline;
 }
 
 arrow::Status Deal::MakeBuckets() {
-  ARROW_ASSIGN_OR_RAISE(const std::vector<bool> nulls, FindNulls());
-  auto codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/false);
+  ARROW_ASSIGN_OR_RAISE(const Outline outline, OutlineRows());
+  auto codec =
+      std::make_shared<RowCodec>(spec_.schema, spec_.columns, outline.nulls, /*headers=*/false);
   const int64_t average = std::max(codec->row_bytes(), spec_.rows->bytes() / rows_);
-  std::shared_ptr<Space> space;
+  const int64_t least = rows_ * codec->row_bytes();
+  const int64_t most =
+      codec->fixed() ? least : rows_ * codec->MostRowBytes() + outline.varying_bytes;
   BucketCut cut = BucketCut::Of(rows_, average, kBucketBytes, kMostInMemory);
-  std::vector<int64_t> starts;
-  if (codec->fixed()) {
-    space = spec_.take_memory(rows_ * codec->row_bytes());
-  } else {
-    ARROW_ASSIGN_OR_RAISE(starts, CountBytes(*codec, cut));
-    space = spec_.take_memory(starts.back());
-  }
+  std::shared_ptr<Space> space =
+      spec_.take_memory(codec->fixed() ? most : Piles::MostBytes(most, cut.count()));
+  Buckets::OnDisk on_disk;
   if (space == nullptr) {
     const int64_t blocks = std::max<int64_t>(1, spec_.stage_bytes / Stages::kBlock);
-    const int64_t most = std::clamp(spec_.stage_bytes / 8, kBucketBytes, kMostBucketBytes);
-    const int64_t bucket_bytes = std::clamp(rows_ * average / blocks, kBucketBytes, most);
+    const int64_t largest = std::clamp(spec_.stage_bytes / 8, kBucketBytes, kMostBucketBytes);
+    const int64_t bucket_bytes = std::clamp(rows_ * average / blocks, kBucketBytes, largest);
     cut = BucketCut::Of(rows_, average, bucket_bytes, kMostOnDisk);
     if (codec->fixed()) {
-      codec = std::make_shared<RowCodec>(spec_.schema, spec_.columns, nulls, /*headers=*/true);
-      starts.clear();
-      for (int64_t b = 0; b < cut.count(); ++b) {
-        starts.push_back(cut.begin(b) * codec->row_bytes());
-      }
-      starts.push_back(rows_ * codec->row_bytes());
-    } else {
-      // Of buckets that are cut finer, or as fine.
-      const BucketCut fine = BucketCut::Of(rows_, average, kBucketBytes, kMostInMemory);
-      std::vector<int64_t> coarse;
-      for (int64_t b = 0; b < cut.count(); ++b) {
-        coarse.push_back(starts[cut.begin(b) >> fine.shift]);
-      }
-      coarse.push_back(starts.back());
-      starts = std::move(coarse);
+      codec =
+          std::make_shared<RowCodec>(spec_.schema, spec_.columns, outline.nulls, /*headers=*/true);
     }
-    ARROW_ASSIGN_OR_RAISE(space, spec_.take_disk(starts.back()));
+    // What is not known to be needed is taken when it is.
+    const int64_t expected = codec->fixed()  ? rows_ * codec->row_bytes()
+                             : outline.exact ? most
+                                             : least;
+    ARROW_ASSIGN_OR_RAISE(space, spec_.take_disk(expected));
+    on_disk = {
+        spec_.stage_bytes, expected / cut.count(),
+        [this, grown = space.get()](int64_t bytes) { return spec_.grow_disk(grown, bytes); }};
   }
   in_memory_ = space->in_memory();
   bytes_ = space->bytes();
-  auto buckets = std::make_shared<Buckets>(cut, std::move(codec), std::move(space),
-                                           std::move(starts), spec_.stage_bytes);
+  auto buckets = std::make_shared<Buckets>(cut, std::move(codec), std::move(space), on_disk);
   const std::lock_guard lock(mutex_);
   buckets_ = std::move(buckets);
   return {};
-}
-
-// Where each bucket begins.
-arrow::Result<std::vector<int64_t>> Deal::CountBytes(const RowCodec& codec, const BucketCut& cut) {
-  std::mutex mutex;
-  std::vector<std::shared_ptr<std::vector<int64_t>>> counts;  // of each thread
-  const auto make_work = [&]() -> Work {
-    auto mine = std::make_shared<std::vector<int64_t>>(cut.count());
-    {
-      const std::lock_guard lock(mutex);
-      counts.push_back(mine);
-    }
-    auto places = std::make_shared<std::vector<int64_t>>(kPiece);
-    auto sizes = std::make_shared<std::vector<uint32_t>>(kPiece);
-    return [&codec, &cut, this, mine, places, sizes](const feed::PickColumn* columns, int64_t first,
-                                                     int64_t begin, int64_t end) {
-      const auto rows = static_cast<size_t>(end - begin);
-      places_->PlacesOf(first, std::span(*places).first(rows));
-      ARROW_RETURN_NOT_OK(codec.Sizes(columns, begin, std::span(*sizes).first(rows)));
-      for (size_t i = 0; i < rows; ++i) (*mine)[(*places)[i] >> cut.shift] += (*sizes)[i];
-      return arrow::Status::OK();
-    };
-  };
-  ARROW_RETURN_NOT_OK(ForEachPiece(make_work, spec_.threads));
-  std::vector<int64_t> starts(cut.count() + 1);
-  for (const auto& count : counts) {
-    for (int64_t b = 0; b < cut.count(); ++b) starts[b + 1] += (*count)[b];
-  }
-  std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  return starts;
 }
 
 // Calls work(columns, first row in the feed, begin, end in the record batch) for all rows.

@@ -37,6 +37,8 @@ struct DealSpec {
   std::function<std::shared_ptr<Space>(int64_t)> take_memory;
   // RESOURCE_EXHAUSTED where there is none.
   std::function<arrow::Result<std::shared_ptr<Space>>(int64_t)> take_disk;
+  // Makes a space on disk that large; likewise.
+  std::function<arrow::Status(Space*, int64_t)> grow_disk;
 };
 
 // Thread-safe, but for Run().
@@ -87,13 +89,20 @@ class Deal {
   bool gone_through() const { return served_rows_.load(std::memory_order_relaxed) >= rows_; }
 
  private:
+  // What is known before the rows are read.
+  struct Outline {
+    std::vector<bool> nulls;    // by column: whether there are any, as far as is known
+    int64_t varying_bytes = 0;  // of values that vary in size: at most
+    // That is about what they have. Of a feed that is not in memory only where all such columns are
+    // read.
+    bool exact = true;
+  };
   using Work = std::function<arrow::Status(const feed::PickColumn*, int64_t, int64_t, int64_t)>;
 
   void Unpin(std::shared_ptr<const Buckets> buckets) const;
   arrow::Status DealRows();
-  arrow::Result<std::vector<bool>> FindNulls() const;
+  arrow::Result<Outline> OutlineRows() const;
   arrow::Status MakeBuckets();
-  arrow::Result<std::vector<int64_t>> CountBytes(const RowCodec& codec, const BucketCut& cut);
   arrow::Status ForEachPiece(const std::function<Work()>& make_work, int threads);
 
   DealSpec spec_;

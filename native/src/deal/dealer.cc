@@ -99,6 +99,7 @@ arrow::Result<std::unique_ptr<feed::OrderReader>> Dealer::Open(
                   .stage_bytes = std::min<int64_t>(64 << 20, options_.memory_limit_bytes / 8)};
     spec.take_memory = [this](int64_t bytes) { return TakeMemory(bytes); };
     spec.take_disk = [this](int64_t bytes) { return TakeDisk(bytes); };
+    spec.grow_disk = [this](Space* space, int64_t bytes) { return GrowDisk(space, bytes); };
     Start(key, std::move(spec));
     found = entries_.find(key);
   }
@@ -158,6 +159,14 @@ arrow::Result<std::shared_ptr<Space>> Dealer::TakeDisk(int64_t bytes) {
     auto space = Space::OnDisk(store_->segments(), options_.data_dir, bytes);
     if (space.ok() || CodeOf(space.status()) != Code::kResourceExhausted) return space;
     if (!GiveUp(/*memory=*/false, /*with_readers=*/false)) return space;
+  }
+}
+
+arrow::Status Dealer::GrowDisk(Space* space, int64_t bytes) {
+  for (;;) {
+    auto status = space->Resize(bytes);
+    if (status.ok() || CodeOf(status) != Code::kResourceExhausted) return status;
+    if (!GiveUp(/*memory=*/false, /*with_readers=*/false)) return status;
   }
 }
 

@@ -76,6 +76,7 @@ class Dealer {
   void Leave(const Key& key, const std::shared_ptr<Deal>& deal);
   std::shared_ptr<Space> TakeMemory(int64_t bytes);
   arrow::Result<std::shared_ptr<Space>> TakeDisk(int64_t bytes);
+  arrow::Status GrowDisk(Space* space, int64_t bytes);
   // Gives up deals until `bytes` more can be had; those with readers only where these can go on.
   // False where there was none to give up.
   bool GiveUp(bool memory, bool with_readers);

@@ -1,9 +1,28 @@
 #include "deal/feed_rows.h"
 
+#include "feed/row_gather.h"
 #include "feed/span.h"
 #include "flightbridge/error.h"
 
 namespace flightbridge::deal {
+namespace {
+
+// Of what each row has for certain: values of fixed width, and offsets.
+int64_t FixedBytes(const arrow::Schema& schema, int64_t rows) {
+  int64_t bytes = 0;
+  for (const auto& field : schema.fields()) {
+    switch (feed::PickKindOf(*field->type())) {
+      case feed::PickKind::kBits: bytes += rows / 8; break;
+      case feed::PickKind::kFixed: bytes += rows * feed::PickWidthOf(*field->type()); break;
+      case feed::PickKind::kBytes32: bytes += rows * 4; break;
+      case feed::PickKind::kBytes64: bytes += rows * 8; break;
+      case feed::PickKind::kArrays: break;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
 
 arrow::Result<std::shared_ptr<const FeedRows>> FeedRows::Of(const feed::Snapshot& snapshot) {
   ARROW_RETURN_NOT_OK(feed::CheckWhole(snapshot));
@@ -18,6 +37,8 @@ arrow::Result<std::shared_ptr<const FeedRows>> FeedRows::Of(const feed::Snapshot
     if (partition->rows == 0) continue;
     rows->starts_.push_back(rows->starts_.back() + partition->rows);
     rows->bytes_ += partition->bytes;
+    rows->varying_bytes_ +=
+        std::max<int64_t>(0, partition->bytes - FixedBytes(*partition->schema, partition->rows));
     rows->partitions_.push_back(std::move(partition));
   }
   return rows;

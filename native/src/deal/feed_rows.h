@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <arrow/result.h>
+#include <arrow/type.h>
 
 #include "feed/feed_store.h"
 
@@ -21,6 +22,9 @@ class FeedRows {
 
   int64_t rows() const { return starts_.back(); }
   int64_t bytes() const { return bytes_; }  // of all columns
+  // Of the values that vary in size: at most, as nothing is read for it.
+  int64_t varying_bytes() const { return varying_bytes_; }
+  const arrow::Schema& schema() const { return *partitions_.front()->schema; }
 
   struct Message {
     const feed::Partition* partition = nullptr;
@@ -37,6 +41,7 @@ class FeedRows {
   std::vector<std::shared_ptr<const feed::Partition>> partitions_;  // none empty
   std::vector<int64_t> starts_ = {0};
   int64_t bytes_ = 0;
+  int64_t varying_bytes_ = 0;
 };
 
 }  // namespace flightbridge::deal

@@ -99,8 +99,7 @@ arrow::Status DealtOrder::Collect(const Buckets& buckets) {
   end = std::min(end, cut.end(bucket));
   if (loaded_ != bucket) {
     loaded_ = -1;
-    ARROW_ASSIGN_OR_RAISE(const auto bytes, buckets.Load(bucket, &buffer_));
-    index_.Build(codec, bytes, cut.end(bucket) - cut.begin(bucket));
+    ARROW_RETURN_NOT_OK(buckets.Load(bucket, &index_));
     loaded_ = bucket;
   }
   int64_t left = kBatchBytes;

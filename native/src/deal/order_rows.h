@@ -60,9 +60,8 @@ class DealtOrder : public feed::OrderReader {
   const std::function<void()> done_;
   std::unique_ptr<PickedOrder> picked_;
   std::vector<const uint8_t*> found_;  // rows of the next batch
-  int64_t loaded_ = -1;                // the bucket that the two below are of
+  int64_t loaded_ = -1;                // the bucket that the index is of
   BucketIndex index_;
-  std::vector<uint8_t> buffer_;
 };
 
 }  // namespace flightbridge::deal

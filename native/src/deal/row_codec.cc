@@ -71,6 +71,25 @@ bool RowCodec::Packs(const arrow::DataType& type) {
   return feed::PickKindOf(type) != PickKind::kArrays;
 }
 
+int64_t RowCodec::CountVarying(const arrow::Schema& schema) {
+  return std::ranges::count_if(schema.fields(), [](const auto& field) {
+    const PickKind kind = feed::PickKindOf(*field->type());
+    return kind != PickKind::kBits && kind != PickKind::kFixed;
+  });
+}
+
+int64_t RowCodec::VaryingBytes(const arrow::DataType& type, const feed::PickColumn& column,
+                               int64_t rows) {
+  const PickKind kind = feed::PickKindOf(type);
+  if (!IsString(kind) || column.values == nullptr) return 0;
+  if (kind == PickKind::kBytes64) {
+    const auto* const offsets = reinterpret_cast<const int64_t*>(column.values);
+    return offsets[rows] - offsets[0];
+  }
+  const auto* const offsets = reinterpret_cast<const int32_t*>(column.values);
+  return offsets[rows] - offsets[0];
+}
+
 RowCodec::RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> columns,
                    std::vector<bool> nulls, bool headers)
     : schema_(std::move(schema)), columns_(columns.size()) {

@@ -37,6 +37,12 @@ class RowCodec {
   // binary.
   static bool Packs(const arrow::DataType& type);
 
+  // How many columns vary in size.
+  static int64_t CountVarying(const arrow::Schema& schema);
+  // Of the values of the first rows of a column that vary in size.
+  static int64_t VaryingBytes(const arrow::DataType& type, const feed::PickColumn& column,
+                              int64_t rows);
+
   // `schema` is of what comes out; `columns` its columns' places in the feed. `nulls`: which of
   // them may be null. `headers`: rows are preceded by one; implied where rows vary in size.
   RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> columns, std::vector<bool> nulls,
@@ -47,6 +53,8 @@ class RowCodec {
   bool fixed() const { return fixed_; }
   bool headers() const { return header_bytes_ > 0; }
   int64_t row_bytes() const { return row_bytes_; }
+  // Beside the values that vary in size.
+  int64_t MostRowBytes() const { return row_bytes_ + (fixed_ ? 0 : 3); }
 
   // Rows at a time.
   static constexpr int64_t kBlock = 128;

@@ -57,12 +57,35 @@ arrow::Result<std::shared_ptr<Space>> Space::OnDisk(std::shared_ptr<segment::Seg
                                                     const std::string& data_dir, int64_t bytes) {
   ARROW_RETURN_NOT_OK(store->ReserveDisk(bytes));
   std::shared_ptr<Space> space(new Space(std::move(store), bytes));
+  space->data_dir_ = data_dir;
   space->fd_ = OpenNameless(data_dir);
   if (space->fd_ < 0) return Failed(data_dir, bytes, errno);
-  // Found out now rather than when most of the work is done.
-  const int error = posix_fallocate(space->fd_, 0, bytes);
-  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) return Failed(data_dir, bytes, error);
+  ARROW_RETURN_NOT_OK(space->Claim(0, bytes));
   return space;
+}
+
+// Found out now rather than when most of the work is done.
+arrow::Status Space::Claim(int64_t begin, int64_t end) const {
+  const int error = posix_fallocate(fd_, begin, end - begin);
+  if (error == 0 || error == EOPNOTSUPP || error == EINVAL) return {};
+  return Failed(data_dir_, end - begin, error);
+}
+
+arrow::Status Space::Resize(int64_t bytes) {
+  const int64_t before = bytes_.load(std::memory_order_relaxed);
+  if (bytes <= before) {
+    if (ftruncate(fd_, bytes) != 0) return {};  // it stays as it is
+    bytes_.store(bytes, std::memory_order_relaxed);
+    store_->ReleaseDisk(before - bytes);
+    return {};
+  }
+  ARROW_RETURN_NOT_OK(store_->ReserveDisk(bytes - before));
+  if (auto status = Claim(before, bytes); !status.ok()) {
+    store_->ReleaseDisk(bytes - before);
+    return status;
+  }
+  bytes_.store(bytes, std::memory_order_relaxed);
+  return {};
 }
 
 Space::~Space() {
@@ -79,7 +102,7 @@ arrow::Status Space::Write(const uint8_t* from, int64_t bytes, int64_t offset) c
   while (bytes > 0) {
     const ssize_t written = pwrite(fd_, from, bytes, offset);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return Failed("of this server", bytes, written < 0 ? errno : ENOSPC);
+    if (written <= 0) return Failed(data_dir_, bytes, written < 0 ? errno : ENOSPC);
     from += written;
     bytes -= written;
     offset += written;

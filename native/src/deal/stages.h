@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -39,20 +40,32 @@ class Blocks {
 
 // One stage for each bucket. A write ends at a multiple of stage_bytes() in the file: whole blocks
 // take the system half the time. Append() is thread-safe and blocks on the disk.
+//
+// A bucket lies where it was said to, or in extents that are taken from the space as they fill: so
+// long that reading them is not seeking, so short that the ends that stay empty are little.
 class Stages {
  public:
   // The least that is written at once where `limit`, of all stages together, allows for it.
   static constexpr int64_t kBlock = 64 << 10;
 
+  // Makes a space at least that large. RESOURCE_EXHAUSTED where the disk is full.
+  using Grow = std::function<arrow::Status(int64_t)>;
+
   // `starts`: where in the space each bucket begins, and where the last one ends.
   Stages(std::shared_ptr<Space> space, std::span<const int64_t> starts, int64_t limit);
+  // Of so many buckets of about `bucket_bytes`.
+  Stages(std::shared_ptr<Space> space, int64_t buckets, int64_t bucket_bytes, int64_t limit,
+         Grow grow);
 
   int64_t stage_bytes() const { return blocks_.block_bytes(); }
   // Adds bytes to a bucket, in one piece. RESOURCE_EXHAUSTED where the disk is full.
   arrow::Status Append(int64_t bucket, std::span<const uint8_t> bytes);
-  // Behind the last Append(): writes what is left, and gives the memory back.
+  // Behind the last Append(): writes what is left, and gives the memory and the end of the space
+  // back.
   arrow::Status Finish();
-  // After that: of the whole bucket, as it lies on disk.
+  // After that: where the bytes of a bucket lie, in the order in which they came, and their
+  // checksum.
+  const std::vector<Extent>& extents(int64_t bucket) const { return stages_[bucket].extents; }
   uint32_t crc32c(int64_t bucket) const { return stages_[bucket].crc32c; }
 
  private:
@@ -61,8 +74,9 @@ class Stages {
     uint8_t* bytes = nullptr;
     int64_t used = 0;
     int64_t at = 0;       // in the space, where `bytes` go
-    int64_t end = 0;      // of the bucket
+    int64_t end = 0;      // of the last extent
     uint32_t crc32c = 0;  // of all that came
+    std::vector<Extent> extents;
   };
 
   struct Full {
@@ -71,10 +85,15 @@ class Stages {
     int64_t at = 0;  // in the space
   };
 
-  // Up to the next multiple of stage_bytes(), or to the end of the bucket.
+  // Up to the next multiple of stage_bytes(), or to the end of the extent.
   int64_t RoomOf(const Stage& stage) const;
+  arrow::Status TakeExtent(Stage* stage);
 
   const std::shared_ptr<Space> space_;
+  const Grow grow_;           // none: every bucket has its only extent from the beginning
+  int64_t extent_bytes_ = 0;  // a multiple of stage_bytes()
+  std::mutex growing_;        // of what follows; after a stage's
+  int64_t taken_ = 0;         // of the space
   Blocks blocks_;
   std::vector<Stage> stages_;
 };
