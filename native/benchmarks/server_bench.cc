@@ -23,6 +23,7 @@
 #include "flightbridge/proto/commands.h"
 #include "flightbridge/server.h"
 #include "segment/crc32c_internal.h"
+#include "socket_pair.h"
 
 namespace {
 
@@ -188,38 +189,72 @@ void Feeds(int64_t batches) {
   }
 }
 
-// One feed, read once in all by more and more readers, each with a client and a thread of its own.
+// What `readers` readers of a feed cost, each with a client and a thread of its own and every one
+// of them reading all of it.
+double CostOfReaders(const Server& server, const char* way, int64_t readers, int64_t rows,
+                     int rounds) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int64_t r = 0; r < readers; ++r) clients.push_back(Connect(server, way));
+  const auto info = Get(clients.front()->DescribeFeed("f"));
+  std::vector<double> cost;
+  for (int round = -1; round < rounds; ++round) {
+    const Cost all = Timed([&] {
+      std::vector<std::thread> threads;
+      for (const auto& client : clients) {
+        threads.emplace_back([&] { Read(client.get(), info, 0, rows); });
+      }
+      for (std::thread& thread : threads) thread.join();
+    });
+    if (round >= 0) cost.push_back(all.cpu_s * 1e9 / static_cast<double>(rows * readers));
+  }
+  return Least(cost);
+}
+
+// The same bytes over as many bare sockets: what the system asks for them.
+double CostOfSockets(const uint8_t* bytes, int64_t readers, int64_t rows, int rounds) {
+  const int64_t batch_bytes = kRows * kColumns * 8;
+  std::vector<double> cost;
+  for (int round = -1; round < rounds; ++round) {
+    std::vector<SocketPair> pairs(static_cast<size_t>(readers));
+    const Cost all = Timed([&] {
+      std::vector<std::thread> threads;
+      for (SocketPair& pair : pairs) {
+        threads.emplace_back([&] {
+          for (int64_t row = 0; row < rows; row += kRows) pair.Send(bytes, batch_bytes);
+        });
+        threads.emplace_back([&] {
+          // As the reader of a feed, into memory that it uses again.
+          std::vector<uint8_t> to(static_cast<size_t>(batch_bytes));
+          for (int64_t row = 0; row < rows; row += kRows) pair.Receive(to.data(), batch_bytes);
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+    });
+    if (round >= 0) cost.push_back(all.cpu_s * 1e9 / static_cast<double>(rows * readers));
+  }
+  return Least(cost);
+}
+
+// One feed, read by more and more readers.
 void Readers(int64_t batches) {
-  const int rounds = Rounds(batches);
   const auto batch = MakeBatch(kRows);
   const int64_t rows = batches * kRows;
   const auto server = Start();
   Put(Connect(*server, "local").get(), "f", *batch, batches);
-  std::printf("%-10s%12s%12s%12s   readers; CPU ns per row\n", "", "1", "8", "64");
-  for (const char* way : {"channel", "flight", "mapped"}) {
-    std::printf("get %-10s", way);
+  const std::vector<uint8_t> bytes(kRows * kColumns * 8, 1);
+  std::printf("%-14s%8s%12s%12s%12s   readers; CPU ns per row\n", "", "1", "8", "64", "64 to 1");
+  for (const char* way : {"channel", "flight", "mapped", "sockets"}) {
+    double cost[3];
+    int column = 0;
     for (const int64_t readers : {1, 8, 64}) {
-      std::vector<std::unique_ptr<Client>> clients;
-      for (int64_t r = 0; r < readers; ++r) clients.push_back(Connect(*server, way));
-      const auto info = Get(clients.front()->DescribeFeed("f"));
-      std::vector<double> cost;
-      for (int round = -1; round < rounds; ++round) {
-        const Cost all = Timed([&] {
-          std::vector<std::thread> threads;
-          for (int64_t r = 0; r < readers; ++r) {
-            threads.emplace_back([&, r] {
-              Read(clients[static_cast<size_t>(r)].get(), info, rows * r / readers,
-                   rows * (r + 1) / readers);
-            });
-          }
-          for (std::thread& thread : threads) thread.join();
-        });
-        if (round >= 0) cost.push_back(all.cpu_s * 1e9 / static_cast<double>(rows));
-      }
-      std::printf(readers == 1 ? "%8.2f" : "%12.2f", Least(cost));
-      std::fflush(stdout);
+      const int rounds = std::max(3, static_cast<int>(Rounds(batches) / readers));
+      cost[column++] = way == std::string("sockets")
+                           ? CostOfSockets(bytes.data(), readers, rows, rounds)
+                           : CostOfReaders(*server, way, readers, rows, rounds);
     }
-    std::printf("\n");
+    std::printf("get %-10s%8.2f%12.2f%12.2f%11.2fx\n", way, cost[0], cost[1], cost[2],
+                cost[2] / cost[0]);
+    std::fflush(stdout);
   }
 }
 
