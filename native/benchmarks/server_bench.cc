@@ -68,13 +68,13 @@ int Rounds(int64_t batches) { return static_cast<int>(std::clamp<int64_t>(400 / 
 
 double Least(const std::vector<double>& values) { return *std::ranges::min_element(values); }
 
-std::shared_ptr<arrow::RecordBatch> MakeBatch(int64_t rows) {
+std::shared_ptr<arrow::RecordBatch> MakeBatch(int64_t rows, int64_t first = 0) {
   std::vector<std::shared_ptr<arrow::Field>> fields;
   std::vector<std::shared_ptr<arrow::Array>> columns;
   for (int c = 0; c < kColumns; ++c) {
     arrow::Int64Builder builder;
     Check(builder.Reserve(rows));
-    for (int64_t i = 0; i < rows; ++i) builder.UnsafeAppend(i * 2654435761 + c);
+    for (int64_t i = 0; i < rows; ++i) builder.UnsafeAppend((first + i) * 2654435761 + c);
     fields.push_back(arrow::field("c" + std::to_string(c), arrow::int64()));
     columns.push_back(builder.Finish().ValueOrDie());
   }
@@ -88,14 +88,17 @@ std::unique_ptr<Client> Connect(const Server& server, const std::string& way) {
   return Get(Client::Connect(options));
 }
 
+using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
+
 // A whole write job of one partition.
-void Put(Client* client, const std::string& feed, const arrow::RecordBatch& batch, int64_t count) {
+void Put(Client* client, const std::string& feed, const Batches& batches) {
   static int64_t jobs = 0;
   const std::string job = "job" + std::to_string(++jobs);
-  const auto begin = testing::JobOf(feed, job, proto::WriteMode::kErrorIfExists, batch.schema());
+  const auto begin =
+      testing::JobOf(feed, job, proto::WriteMode::kErrorIfExists, batches[0]->schema());
   Check(client->BeginWrite(begin).status());
-  const auto put = Get(client->OpenPut(feed, job, 0, 1, batch.schema()));
-  for (int64_t i = 0; i < count; ++i) Check(put->Write(batch));
+  const auto put = Get(client->OpenPut(feed, job, 0, 1, batches[0]->schema()));
+  for (const auto& batch : batches) Check(put->Write(*batch));
   const proto::PutResult staged = Get(put->Finish());
   proto::AttemptRef ref;
   ref.attempt = 1;
@@ -126,7 +129,9 @@ std::unique_ptr<Server> Start() {
 void Checksums(int64_t batches) {
   const int rounds = Rounds(batches);
   const auto server = Start();
-  const auto batch = MakeBatch(kRows);
+  // Each of its own memory: a table that is put comes from there, and not from the cache.
+  Batches table;
+  for (int64_t i = 0; i < batches; ++i) table.push_back(MakeBatch(kRows, i * kRows));
   std::printf("%-10s%14s%14s%20s%20s\n", "put", "with: GB/s", "CPU s/GB", "share of CPU time",
               "share of the time");
   for (const char* way : kWays) {
@@ -137,7 +142,7 @@ void Checksums(int64_t batches) {
       for (int side = 0; side < 2; ++side) {
         const bool off = (side + round) % 2 == 0;  // neither is always the first
         segment::SwitchChecksums(!off);
-        cost[off ? 1 : 0] = Timed([&] { Put(client.get(), "f", *batch, batches); });
+        cost[off ? 1 : 0] = Timed([&] { Put(client.get(), "f", table); });
         Check(client->DropFeed("f", false));
       }
       if (round < 0) continue;  // pools and connections are new
@@ -157,8 +162,8 @@ void Checksums(int64_t batches) {
 // One feed of the same size, put and read, on a server that holds more and more others.
 void Feeds(int64_t batches) {
   const int rounds = Rounds(batches);
-  const auto batch = MakeBatch(kRows);
-  const auto small = MakeBatch(256);
+  const Batches table(static_cast<size_t>(batches), MakeBatch(kRows));
+  const Batches small = {MakeBatch(256)};
   const auto rows = static_cast<double>(batches * kRows);
   std::printf("%-10s%12s%12s%12s   feeds there; CPU ns per row\n", "", "1", "100", "1000");
   for (const char* way : {"channel", "mapped"}) {
@@ -169,10 +174,10 @@ void Feeds(int64_t batches) {
     int held = 1;
     int column = 0;
     for (const int wanted : {1, 100, 1000}) {
-      for (; held < wanted; ++held) Put(client.get(), "other" + std::to_string(held), *small, 1);
+      for (; held < wanted; ++held) Put(client.get(), "other" + std::to_string(held), small);
       std::vector<double> put, get;
       for (int round = -1; round < rounds; ++round) {
-        const Cost in = Timed([&] { Put(client.get(), "f", *batch, batches); });
+        const Cost in = Timed([&] { Put(client.get(), "f", table); });
         const auto info = Get(client->DescribeFeed("f"));
         const Cost out = Timed([&] { Read(client.get(), info, 0, batches * kRows); });
         Check(client->DropFeed("f", false));
@@ -237,10 +242,10 @@ double CostOfSockets(const uint8_t* bytes, int64_t readers, int64_t rows, int ro
 
 // One feed, read by more and more readers.
 void Readers(int64_t batches) {
-  const auto batch = MakeBatch(kRows);
+  const Batches table(static_cast<size_t>(batches), MakeBatch(kRows));
   const int64_t rows = batches * kRows;
   const auto server = Start();
-  Put(Connect(*server, "local").get(), "f", *batch, batches);
+  Put(Connect(*server, "local").get(), "f", table);
   const std::vector<uint8_t> bytes(kRows * kColumns * 8, 1);
   std::printf("%-14s%8s%12s%12s%12s   readers; CPU ns per row\n", "", "1", "8", "64", "64 to 1");
   for (const char* way : {"channel", "flight", "mapped", "sockets"}) {
