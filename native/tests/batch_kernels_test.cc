@@ -13,6 +13,7 @@
 #include "batch/layout.h"
 #include "flightbridge/error.h"
 #include "random_columns.h"
+#include "testing/tstrings.h"
 
 namespace flightbridge::batch {
 namespace {
@@ -47,6 +48,8 @@ std::string Rendered(const fb_column& c, bool mask, int level, int64_t i) {
   for (int64_t v = i * width; v < (i + 1) * width; ++v) {
     if (mask) {
       out += c.mask[v] ? '1' : '0';
+    } else if (c.tstrings != nullptr) {
+      out += TStringAt(c, v);
     } else {
       const int64_t from = c.offsets != nullptr ? c.offsets[v] : v * item;
       const int64_t to = c.offsets != nullptr ? c.offsets[v + 1] : from + item;
@@ -121,7 +124,7 @@ struct Piece {
 };
 
 void ExpectAligned(const fb_column& c) {
-  std::vector<const void*> pointers = {c.data, c.offsets, c.mask, c.indices};
+  std::vector<const void*> pointers = {c.data, c.offsets, c.tstrings, c.mask, c.indices};
   for (const int64_t* splits : c.row_splits) pointers.push_back(splits);
   for (const void* p : pointers) EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % 64, 0);
 }
@@ -149,6 +152,8 @@ class Kernels : public testing::TestWithParam<std::shared_ptr<arrow::DataType>> 
       const ColumnLayout& leaf = layouts_[c];
       ExpectAligned(column);
       ASSERT_EQ(column.mask != nullptr, leaf.mask);
+      ASSERT_EQ(column.tstrings != nullptr, leaf.tstrings);
+      ASSERT_EQ(column.offsets != nullptr, leaf.bytes() && !leaf.tstrings);
       for (size_t i = 0; i < expected.size(); ++i) {
         for (const bool mask : {false, true}) {
           if (mask && !leaf.mask) continue;
@@ -215,6 +220,24 @@ TEST_P(Kernels, MatchANaiveReading) {
   Rng rng(std::hash<std::string>{}(GetParam()->ToString()));
   layouts_ = LayoutsOfType(GetParam());
   for (int round = 0; round < 20; ++round) CheckRandom(rng, round, round % 5 == 4 ? 0.02 : 0);
+}
+
+TEST_P(Kernels, MatchItAsTensorFlowsStrings) {
+  Rng rng(std::hash<std::string>{}(GetParam()->ToString()) + 2);
+  for (const bool filled : {false, true}) {
+    std::vector<proto::ColumnOptions> options;
+    for (const ColumnLayout& leaf : LayoutsOfType(GetParam())) {
+      if (!leaf.bytes()) return;
+      proto::ColumnOptions option;
+      option.path = leaf.name;
+      option.has_fill = option.mask = filled;
+      option.fill_bytes = "what stands for a null, at some length";
+      options.push_back(option);
+    }
+    layouts_ = LayoutsOfType(GetParam(), options);
+    for (ColumnLayout& leaf : layouts_) leaf.tstrings = true;
+    for (int round = 0; round < 10; ++round) CheckRandom(rng, round, filled ? 0.3 : 0);
+  }
 }
 
 TEST_P(Kernels, FillNullsAndSayWhereTheyWere) {

@@ -12,6 +12,7 @@
 #include "batch/chunk.h"
 #include "batch/gather.h"
 #include "batch/layout.h"
+#include "testing/tstrings.h"
 
 namespace flightbridge::batch {
 namespace {
@@ -123,6 +124,69 @@ TEST_P(SpansTest, EveryLengthUpToTheLastByte) {
     EXPECT_EQ(column.data_bytes, ends[count] * c.unit);
   }
 }
+
+// Strings whose longest decides where all of them are; in order, and picked from two chunks.
+class TStrings : public testing::TestWithParam<int64_t> {};
+
+TEST_P(TStrings, EveryLengthUpToTheLastByte) {
+  for (const auto& type : {arrow::utf8(), arrow::large_utf8(), arrow::binary()}) {
+    auto layouts = *LayoutsOf(*arrow::schema({arrow::field("x", type)}), {});
+    layouts[0].tstrings = true;
+    std::vector<std::vector<std::string>> values(2);
+    std::vector<std::unique_ptr<Chunk>> chunks;
+    for (size_t c = 0; c < values.size(); ++c) {
+      std::vector<int64_t> ends = {0};
+      std::vector<uint8_t> bytes;
+      for (int64_t i = 0; i <= 2 * GetParam(); ++i) {
+        // Up in one chunk, so that the longest is last, and down in the other.
+        const int64_t length = c == 0 ? i / 2 : GetParam() - i / 2;
+        std::string& value = values[c].emplace_back();
+        for (int64_t k = 0; k < length; ++k) value += static_cast<char>(c * 101 + i * 31 + k * 7);
+        bytes.insert(bytes.end(), value.begin(), value.end());
+        ends.push_back(static_cast<int64_t>(bytes.size()));
+      }
+      const auto rows = static_cast<int64_t>(values[c].size());
+      const auto array =
+          arrow::ArrayData::Make(type, rows,
+                                 {nullptr,
+                                  type->id() == arrow::Type::LARGE_STRING ? Offsets<int64_t>(ends)
+                                                                          : Offsets<int32_t>(ends),
+                                  std::make_shared<ExactBuffer>(std::move(bytes))});
+      chunks.push_back(
+          *MakeChunk(*arrow::RecordBatch::Make(arrow::schema({arrow::field("x", type)}), rows,
+                                               {arrow::MakeArray(array)}),
+                     layouts));
+    }
+    auto table = std::make_shared<ChunkTable>(std::move(chunks), layouts.size());
+    const auto pool = std::make_shared<SlabPool>(1);
+    const auto expect = [&](const Part& part, const auto& value_of) {
+      const std::vector<Part> parts = {part};
+      ASSERT_TRUE(AreSpans(layouts[0], 0, parts));
+      const auto batch = *Assemble(layouts, parts, pool);
+      const fb_column& column = batch->columns()[0];
+      int64_t bytes = 0;
+      for (int64_t i = 0; i < part.count; ++i) {
+        ASSERT_EQ(TStringAt(column, i), value_of(i)) << i;
+        bytes += static_cast<int64_t>(value_of(i).size());
+      }
+      EXPECT_EQ(column.data_bytes, bytes);
+      EXPECT_EQ(column.offsets, nullptr);
+    };
+    Part run;
+    run.table = table;
+    run.first = 1;
+    run.count = static_cast<int64_t>(values[0].size()) - 1;
+    expect(run, [&](int64_t i) { return values[0][static_cast<size_t>(i) + 1]; });
+    table->Shuffle(plan::Random(3, 1));
+    Part picked;
+    picked.table = table;
+    picked.rows = table->order().data();
+    picked.count = table->rows();
+    expect(picked, [&](int64_t i) { return values[picked.rows[i].chunk][picked.rows[i].row]; });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Longest, TStrings, testing::Values(0, 1, 21, 22, 23, 63, 64, 65, 300));
 
 INSTANTIATE_TEST_SUITE_P(
     Types, SpansTest,

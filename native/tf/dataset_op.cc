@@ -78,15 +78,17 @@ REGISTER_OP("FlightBridgeDataset")
     .SetIsStateful()  // tf.data sources must not be folded into constants
     .SetShapeFn(tensorflow::shape_inference::ScalarShape);
 
-// ReaderSpec.first_epoch, appended to an encoded spec (of two values of a field the last counts).
-std::string WithFirstEpoch(std::string spec, uint64_t first_epoch) {
-  if (first_epoch == 0) return spec;
-  constexpr int kField = 18, kVarint = 0;
-  for (uint64_t value : {uint64_t{kField << 3 | kVarint}, first_epoch}) {
-    for (; value >= 0x80; value >>= 7) spec.push_back(static_cast<char>(value | 0x80));
-    spec.push_back(static_cast<char>(value));
+// Fields of a ReaderSpec.
+constexpr uint64_t kFirstEpoch = 18;
+constexpr uint64_t kTStrings = 51;
+
+// Appends a field to an encoded message, where of two values the last counts.
+void AppendField(uint64_t field, uint64_t value, std::string* message) {
+  constexpr uint64_t kVarint = 0;
+  for (uint64_t part : {field << 3 | kVarint, value}) {
+    for (; part >= 0x80; part >>= 7) message->push_back(static_cast<char>(part | 0x80));
+    message->push_back(static_cast<char>(part));
   }
-  return spec;
 }
 
 struct DatasetArgs {
@@ -152,10 +154,7 @@ class FlightBridgeDataset final : public DatasetBase {
 
 class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeDataset> {
  public:
-  explicit Iterator(const Params& params)
-      : DatasetIterator<FlightBridgeDataset>(params), strings_(dataset()->args().layout.size()) {
-    for (auto& pool : strings_) pool = std::make_shared<StringPool>();
-  }
+  explicit Iterator(const Params& params) : DatasetIterator<FlightBridgeDataset>(params) {}
 
   ~Iterator() override {
     if (deregister_) deregister_();  // waits for a running callback
@@ -269,7 +268,11 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   absl::Status Open() {
     const DatasetArgs& args = dataset()->args();
     if (position_.empty() && pass_ == args.first_pass) MoveTo(args.start);
-    return source_.Open(WithFirstEpoch(args.spec, pass_ * args.epochs_per_pass), position_);
+    std::string spec = args.spec;
+    const auto first_epoch = static_cast<uint64_t>(pass_ * args.epochs_per_pass);
+    if (first_epoch > 0) AppendField(kFirstEpoch, first_epoch, &spec);
+    AppendField(kTStrings, 1, &spec);
+    return source_.Open(spec, position_);
   }
 
   absl::Status AppendBatch(fb_batch* batch, std::vector<Tensor>* out) {
@@ -288,8 +291,7 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
         return absl::InternalError(absl::StrCat("column ", i, " of a batch cannot be read"));
       }
       TF_RETURN_IF_ERROR(CheckColumn(i, column, out->size()));
-      AppendColumn(batch, column, args.layout[i], rows, args.output_shapes[out->size()],
-                   strings_[i], out);
+      AppendColumn(batch, column, args.layout[i], rows, args.output_shapes[out->size()], out);
       bytes += column.data_bytes;
     }
     static auto* const bytes_read = tensorflow::metrics::GetTFDataBytesReadCounter("FlightBridge");
@@ -313,7 +315,8 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
     const bool fits =
         layout.sparse || (shape.dims() > 1 ? column.width == width : column.width == 0);
     if (shape.dims() < 1 || !fits || layout.levels != column.num_levels ||
-        layout.sparse != (column.indices != nullptr) || layout.mask != (column.mask != nullptr)) {
+        layout.sparse != (column.indices != nullptr) || layout.mask != (column.mask != nullptr) ||
+        (column.dtype == FB_BYTES) != (column.tstrings != nullptr)) {
       return absl::InternalError(absl::StrCat("column ", i, " arrived in another layout than ",
                                               args.layout_names[i], " ", shape.DebugString()));
     }
@@ -328,7 +331,6 @@ class FlightBridgeDataset::Iterator final : public DatasetIterator<FlightBridgeD
   int64_t pass_ = kNotStarted;
   std::string position_;
   std::function<void()> deregister_;
-  std::vector<std::shared_ptr<StringPool>> strings_;  // by column
 };
 
 std::unique_ptr<IteratorBase> FlightBridgeDataset::MakeIteratorInternal(

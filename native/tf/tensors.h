@@ -1,5 +1,5 @@
-// Columns of an fb_batch as tensors: fixed width columns and row splits stay where they are,
-// strings are copied (string_tensors.h).
+// Columns of an fb_batch as tensors. Nothing is copied: all of them stay where they are, in the
+// slab.
 #pragma once
 
 #include <cstdint>
@@ -108,11 +108,9 @@ inline tensorflow::Tensor FixedWidthTensor(fb_batch* batch, tensorflow::DataType
   return tensorflow::Tensor(type, shape, std::move(buffer));
 }
 
-// Appends the column's tensors to `out`. `spec` is the shape promised for its values; `strings` is
-// where the column's string tensors come from.
+// Appends the column's tensors to `out`. `spec` is the shape promised for its values.
 inline void AppendColumn(fb_batch* batch, const fb_column& column, const Layout& layout,
                          int64_t rows, const tensorflow::PartialTensorShape& spec,
-                         const std::shared_ptr<StringPool>& strings,
                          std::vector<tensorflow::Tensor>* out) {
   using tensorflow::DT_INT64;
   using tensorflow::TensorShape;
@@ -121,7 +119,7 @@ inline void AppendColumn(fb_batch* batch, const fb_column& column, const Layout&
   shape.AddDim(wide ? column.length / column.width : column.length);
   for (int i = 1; i < spec.dims(); ++i) shape.AddDim(spec.dim_size(i));
   if (column.dtype == FB_BYTES) {
-    out->push_back(StringTensor(strings, column, shape));
+    out->push_back(StringTensor(batch, column, shape));
   } else {
     out->push_back(FixedWidthTensor(batch, TensorType(column.dtype), shape, column.data));
   }

@@ -143,13 +143,13 @@ class Schedule:
         """The feeds hold what was committed, before and after one more kill, and then nothing."""
         for attempt in range(2):
             for transport in TRANSPORTS:
-                with flightbridge.connect(self.node.uri, transport=transport) as client:
+                with self.connect(transport) as client:
                     for feed in (self.base, self.owned, self.shared, self.stream):
                         before = feed.look()
                         feed.check(before, table_of(client, feed))
             if attempt == 0:
                 self.node.restart()
-        with flightbridge.connect(self.node.uri) as client:
+        with self.connect() as client:
             for info in client.feeds():
                 client.drop(info.feed)
             self.node.restart()
@@ -157,6 +157,10 @@ class Schedule:
             assert (status.feeds, status.open_puts, status.open_gets) == (0, 0, 0)
             left = status.disk_used_bytes, self.node.segment_files()
             assert left == (0, []), f"files are left behind: {left}"
+
+    def connect(self, transport: str = "auto") -> Client:
+        """Straight to the server, however long a crowded machine lets it wait for its turn."""
+        return until_back(lambda: flightbridge.connect(self.node.uri, transport=transport))
 
     # ---- actors --------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ extern "C" {
 
 /* Raised with every incompatible change of this header. A host compares it with the value of
  * fb_abi_version() that it finds at run time and refuses to go on when they differ. */
-#define FB_ABI_VERSION 2
+#define FB_ABI_VERSION 3
 FB_EXPORT int fb_abi_version(void);
 FB_EXPORT const char* fb_version(void);
 
@@ -72,13 +72,16 @@ typedef enum fb_dtype {
  * number of values of a row, or of an entry of the innermost list (0: one, and no dimension of its
  * own).
  *
- *   dense    num_levels 0   shape [rows] or [rows, width]
- *   ragged   num_levels n   row_splits[0] are over rows, row_splits[1] over the entries of these
- * and so on; row_splits[n - 1] counts entries of `width` values sparse   indices set    shape
- * [rows, width], of which `length` values are there
+ * dense: num_levels is 0, and the shape [rows] or [rows, width].
+ * ragged: num_levels is n. row_splits[0] are over rows, row_splits[1] over the entries of these and
+ * so on; row_splits[n - 1] counts entries of `width` values.
+ * sparse: indices are set, and the shape is [rows, width], of which `length` values are there.
  *
  * For FB_BYTES, value i is data[offsets[i] .. offsets[i + 1]); otherwise offsets is NULL and data
- * holds `length` values. All pointers are 64-byte aligned. */
+ * holds `length` values. With ReaderSpec.tstrings, offsets of FB_BYTES are NULL, too, and tstrings
+ * holds `length` strings as TensorFlow's tensors do (TF_TString of its C API), whose characters are
+ * in the slab: whoever hands them out must see to it that nobody frees or moves one. data_bytes are
+ * those of all values. All pointers are 64-byte aligned. */
 typedef struct fb_column {
   int32_t dtype; /* fb_dtype */
   int32_t num_levels;
@@ -91,6 +94,7 @@ typedef struct fb_column {
   int64_t row_splits_length[FB_MAX_LEVELS];
   const uint8_t*
       mask; /* per value 1, or 0 where it stands for a null or pads; NULL: not asked for */
+  const void* tstrings;   /* NULL: not asked for, or not FB_BYTES */
   const int64_t* indices; /* per value its row and its place in that; NULL: not sparse */
 } fb_column;
 

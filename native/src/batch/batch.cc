@@ -32,7 +32,9 @@ struct Placement {
   ColumnSize size;
   std::array<int64_t, FB_MAX_LEVELS> row_splits{};
   int64_t offsets = kNone;
+  int64_t tstrings = kNone;
   int64_t data = 0;
+  int64_t data_bytes = 0;
   int64_t mask = kNone;
   int64_t indices = kNone;
 };
@@ -43,12 +45,20 @@ Placement Place(const ColumnLayout& layout, const ColumnSize& size, Regions* reg
   for (int i = 0; i < layout.levels; ++i) {
     place.row_splits[i] = regions->Take((size.lists[i] + 1) * kIndex);
   }
-  if (layout.bytes()) place.offsets = regions->Take((size.values + 1) * kIndex);
+  if (layout.bytes() && !layout.tstrings) {
+    place.offsets = regions->Take((size.values + 1) * kIndex);
+  }
   if (layout.mask) place.mask = regions->Take(size.values);
   if (layout.form == ColumnLayout::Form::kSparse) {
     place.indices = regions->Take(2 * size.values * kIndex);
   }
-  place.data = regions->Take(size.bytes);
+  place.data_bytes = size.bytes;
+  if (layout.tstrings) {
+    place.tstrings = regions->Take(size.values * static_cast<int64_t>(sizeof(TString)));
+    place.data_bytes =
+        size.longest <= TString::kMostInside ? 0 : size.bytes + size.values + kTStringSlack;
+  }
+  place.data = regions->Take(place.data_bytes);
   return place;
 }
 
@@ -58,7 +68,8 @@ fb_column MakeColumn(const ColumnLayout& layout, const Placement& place, uint8_t
     return at == kNone ? nullptr : reinterpret_cast<int64_t*>(slab + at);
   };
   out->data = slab + place.data;
-  out->data_bytes = place.size.bytes;
+  out->data_bytes = place.data_bytes;
+  if (place.tstrings != kNone) out->tstrings = reinterpret_cast<TString*>(slab + place.tstrings);
   out->offsets = int64s(place.offsets);
   out->indices = int64s(place.indices);
   if (place.mask != kNone) out->mask = slab + place.mask;
@@ -70,6 +81,7 @@ fb_column MakeColumn(const ColumnLayout& layout, const Placement& place, uint8_t
   column.data = out->data;
   column.data_bytes = place.size.bytes;
   column.offsets = out->offsets;
+  column.tstrings = out->tstrings;
   column.mask = out->mask;
   column.indices = out->indices;
   for (int i = 0; i < layout.levels; ++i) {

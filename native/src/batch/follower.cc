@@ -76,7 +76,7 @@ arrow::Status Follower::Describe() {
                  "write it with mode stream");
   }
   ARROW_ASSIGN_OR_RAISE(const auto schema, source_->GetSchema());
-  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns, spec_.options));
+  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsFor(*schema, spec_));
   schema_hash_ = info.schema_hash;
   if (spec_.fingerprint != 0 &&
       std::ranges::find(info.generations, spec_.fingerprint, &proto::GenerationInfo::fingerprint) ==

@@ -40,10 +40,21 @@ int64_t MeasureSpans(size_t column, std::span<const Part> parts);
 void GatherSpans(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                  const ColumnOutput& out);
 
+// Value i of strings or binary.
+std::string_view BytesAt(const Values& values, int64_t i);
+
 // Strings and binary, with nulls and padding filled.
 void GatherBytes(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                  const ColumnOutput& out);
 int64_t MeasureBytes(const ColumnLayout& layout, size_t column, const Part& part);
+
+// The same as TensorFlow's strings, with room for a NUL behind each and kTStringSlack; without any
+// room all of them hold their characters themselves.
+void GatherTStrings(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                    const ColumnOutput& out);
+// Adds to size->bytes, and to size->longest.
+void MeasureTStrings(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
+                     ColumnSize* size);
 
 // MLlib vectors, made dense or as pairs of (row, place) and values.
 void GatherVectors(const ColumnLayout& layout, size_t column, std::span<const Part> parts,

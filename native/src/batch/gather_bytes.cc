@@ -9,9 +9,8 @@
 #include "batch/runs.h"
 
 namespace flightbridge::batch {
-namespace {
 
-std::string_view ValueAt(const Values& values, int64_t i) {
+std::string_view BytesAt(const Values& values, int64_t i) {
   if (values.kind == Values::Kind::kViews) {
     return arrow::util::FromBinaryView(values.views[i], values.view_buffers);
   }
@@ -19,6 +18,8 @@ std::string_view ValueAt(const Values& values, int64_t i) {
   return {reinterpret_cast<const char*>(values.data) + begin,
           static_cast<size_t>(values.ByteBegin(i + 1) - begin)};
 }
+
+namespace {
 
 // Appends values at the end of what is there.
 class Writer {
@@ -60,7 +61,7 @@ void GatherBytes(const ColumnLayout& layout, size_t column, std::span<const Part
                [&](const ChunkColumn& c, int64_t begin, int64_t end, int64_t padding) {
                  if (c.values.kind == Values::Kind::kViews || c.valid.bits != nullptr) {
                    for (int64_t i = begin; i < end; ++i) {
-                     writer.Append(IsNull(c.valid, i) ? layout.fill_bytes : ValueAt(c.values, i));
+                     writer.Append(IsNull(c.valid, i) ? layout.fill_bytes : BytesAt(c.values, i));
                    }
                  } else {
                    writer.AppendRun(c.values, begin, end);
@@ -78,7 +79,7 @@ int64_t MeasureBytes(const ColumnLayout& layout, size_t column, const Part& part
         bytes += padding * fill;
         if (c.values.kind == Values::Kind::kViews || c.valid.bits != nullptr) {
           for (int64_t i = begin; i < end; ++i) {
-            bytes += IsNull(c.valid, i) ? fill : static_cast<int64_t>(ValueAt(c.values, i).size());
+            bytes += IsNull(c.valid, i) ? fill : static_cast<int64_t>(BytesAt(c.values, i).size());
           }
         } else {
           bytes += c.values.ByteBegin(end) - c.values.ByteBegin(begin);

@@ -80,6 +80,11 @@ ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Pa
   if (AreSpans(layout, column, parts)) {
     int64_t rows = 0;
     for (const Part& part : parts) rows += part.count;
+    if (layout.tstrings) {
+      size.values = rows;
+      MeasureTStrings(layout, column, parts, &size);
+      return size;
+    }
     const int64_t units = MeasureSpans(column, parts);
     if (layout.bytes()) return {.values = rows, .bytes = units};
     size.lists[0] = rows;
@@ -95,8 +100,9 @@ ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Pa
     } else {
       size.values += part.count * layout.entry_values();
     }
-    if (layout.bytes()) size.bytes += MeasureBytes(layout, column, part);
+    if (layout.bytes() && !layout.tstrings) size.bytes += MeasureBytes(layout, column, part);
   }
+  if (layout.tstrings) MeasureTStrings(layout, column, parts, &size);
   if (!layout.bytes()) size.bytes = size.values * ItemBytes(layout.dtype);
   return size;
 }
@@ -105,7 +111,11 @@ arrow::Status Gather(const ColumnLayout& layout, size_t column, std::span<const 
                      const ColumnOutput& out) {
   if (AreSpans(layout, column, parts)) {
     if (out.mask != nullptr) FillMask(layout, column, parts, out.mask);
-    GatherSpans(layout, column, parts, out);
+    if (layout.tstrings) {
+      GatherTStrings(layout, column, parts, out);
+    } else {
+      GatherSpans(layout, column, parts, out);
+    }
     return arrow::Status::OK();
   }
   for (int i = 0; i < layout.levels; ++i) FillRowSplits(i, column, parts, out.row_splits[i]);
@@ -115,6 +125,10 @@ arrow::Status Gather(const ColumnLayout& layout, size_t column, std::span<const 
     case Form::kValues: break;
   }
   if (out.mask != nullptr) FillMask(layout, column, parts, out.mask);
+  if (layout.tstrings) {
+    GatherTStrings(layout, column, parts, out);
+    return arrow::Status::OK();
+  }
   if (layout.bytes()) {
     GatherBytes(layout, column, parts, out);
     return arrow::Status::OK();

@@ -11,20 +11,26 @@
 
 #include "batch/chunk.h"
 #include "batch/layout.h"
+#include "batch/tstring.h"
 
 namespace flightbridge::batch {
 
 struct ColumnSize {
   std::array<int64_t, FB_MAX_LEVELS> lists{};  // that the row splits of a level are over
   int64_t values = 0;
-  int64_t bytes = 0;  // of the values
+  int64_t bytes = 0;    // of the values
+  int64_t longest = 0;  // bytes of one value; where strings are TensorFlow's
 };
+
+// More than the characters and a NUL behind each value, so that some can be copied in one step.
+inline constexpr int64_t kTStringSlack = 64;
 
 // Where a column goes; nullptr for what its layout does not have.
 struct ColumnOutput {
   uint8_t* data = nullptr;
   int64_t data_bytes = 0;                               // that may be written at `data`
   int64_t* offsets = nullptr;                           // values + 1
+  TString* tstrings = nullptr;                          // values, which fill data unless it is none
   std::array<int64_t*, FB_MAX_LEVELS> row_splits = {};  // lists + 1
   uint8_t* mask = nullptr;                              // values
   int64_t* indices = nullptr;                           // 2 * values

@@ -285,4 +285,11 @@ arrow::Result<std::vector<ColumnLayout>> LayoutsOf(
   return layouts;
 }
 
+arrow::Result<std::vector<ColumnLayout>> LayoutsFor(const arrow::Schema& schema,
+                                                    const proto::ReaderSpec& spec) {
+  ARROW_ASSIGN_OR_RAISE(auto layouts, LayoutsOf(schema, spec.columns, spec.options));
+  for (ColumnLayout& layout : layouts) layout.tstrings = spec.tstrings && layout.bytes();
+  return layouts;
+}
+
 }  // namespace flightbridge::batch

@@ -39,7 +39,8 @@ struct ColumnLayout {
   int64_t width = 0;           // product of `shape`; 0: single values
   int64_t pad_to = 0;          // > 0: lists of any length, made dense
   bool truncate = false;
-  bool utf8 = false;  // FB_BYTES that are text
+  bool utf8 = false;      // FB_BYTES that are text
+  bool tstrings = false;  // FB_BYTES that come as TensorFlow's strings
 
   Conversion conversion;
   bool decimal_text = false;
@@ -64,5 +65,8 @@ FB_EXPORT int64_t ItemBytes(fb_dtype dtype);
 FB_EXPORT arrow::Result<std::vector<ColumnLayout>> LayoutsOf(
     const arrow::Schema& schema, const std::vector<std::string>& columns,
     const std::vector<proto::ColumnOptions>& options = {});
+// Those that a reader was asked for.
+arrow::Result<std::vector<ColumnLayout>> LayoutsFor(const arrow::Schema& schema,
+                                                    const proto::ReaderSpec& spec);
 
 }  // namespace flightbridge::batch

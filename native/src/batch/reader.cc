@@ -216,7 +216,7 @@ arrow::Status Reader::Describe() {
   }
   ARROW_RETURN_NOT_OK(CheckRetention(spec_, feed_));
   ARROW_ASSIGN_OR_RAISE(const auto schema, source_->GetSchema());
-  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsOf(*schema, spec_.columns, spec_.options));
+  ARROW_ASSIGN_OR_RAISE(layouts_, LayoutsFor(*schema, spec_));
 
   std::vector<plan::PartitionRows> partitions;
   partitions.reserve(feed_.partitions.size());
