@@ -25,9 +25,9 @@
 namespace flightbridge::fuzz {
 namespace {
 
-constexpr std::array<const char*, 8> kActions = {"BeginWrite", "CommitWrite",  "AbortWrite",
-                                                 "DropFeed",   "DescribeFeed", "ServerStatus",
-                                                 "EndFeed",    "WaitFeed"};
+constexpr std::array<const char*, 9> kActions = {"BeginWrite", "CommitWrite",     "AbortWrite",
+                                                 "DropFeed",   "DescribeFeed",    "ServerStatus",
+                                                 "EndFeed",    "RetentionStatus", "WaitFeed"};
 constexpr size_t kWait = kActions.size() - 1;
 constexpr size_t kTicket = kActions.size();
 constexpr size_t kDescriptor = kTicket + 1;

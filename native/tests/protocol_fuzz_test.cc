@@ -73,7 +73,8 @@ TEST(ProtocolFuzz, ActionsTicketsAndDescriptors) {
       Call(3, proto::DropFeed{"grown", true}.Encode()),
       Call(4, proto::DescribeFeed{.feed = "grown", .after_generation = 1}.Encode()),
       Call(6, proto::EndFeed{"grown"}.Encode()),
-      Call(7, proto::WaitFeed{.feed = "grown", .generation = 1, .after_generation = 1}.Encode()),
+      Call(7, proto::RetentionStatus{fuzz::kFeed, 1, "grpc://a:1", 5, 2}.Encode()),
+      Call(8, proto::WaitFeed{.feed = "grown", .generation = 1, .after_generation = 1}.Encode()),
       Call(fuzz::kStatistics, proto::FeedStatistics{fuzz::kFeed, 0, {"n", "w"}}.Encode()),
       Call(fuzz::kStatistics, proto::FeedStatistics{fuzz::kFeed, 0, {"w"}, -1, 1 << 20}.Encode()),
   };

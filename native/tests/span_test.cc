@@ -2,14 +2,13 @@
 #include "feed/span.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include <gtest/gtest.h>
 
 #include "feed/placement.h"
 #include "flightbridge/error.h"
 #include "testing/batches.h"
+#include "testing/cluster.h"
 #include "testing/store.h"
 
 namespace flightbridge::feed {
@@ -17,89 +16,8 @@ namespace {
 
 using proto::WriteMode;
 
-const std::vector<std::string> kServers = {"grpc://a:1", "grpc://b:2", "grpc://c:3"};
-
-class Cluster {
- public:
-  Cluster() {
-    for (size_t i = 0; i < kServers.size(); ++i)
-      stores.push_back(std::make_unique<testing::TestStore>(64 << 20, dirs[i].path()));
-  }
-  size_t home() const { return HomeOf(kServers, "f"); }
-
-  arrow::Status BeginOn(size_t server, const std::string& job, WriteMode mode) {
-    proto::BeginWrite begin;
-    begin.feed = "f";
-    begin.job_id = job;
-    begin.mode = mode;
-    begin.schema = EncodeSchema(*schema).ValueOrDie();
-    begin.servers = kServers;
-    begin.home = static_cast<uint32_t>(home());
-    begin.self = static_cast<uint32_t>(server);
-    return (*stores[server])->BeginWrite(begin).status();
-  }
-
-  // Begins everywhere and stages one attempt of each partition, with rows numbered from `row`.
-  proto::CommitWrite Stage(const std::string& job, int64_t partitions, int64_t row,
-                           WriteMode mode = WriteMode::kErrorIfExists) {
-    proto::CommitWrite commit{"f", job, {}};
-    for (size_t i = 0; i < stores.size(); ++i) {
-      const auto status = BeginOn((home() + i) % stores.size(), job, mode);
-      EXPECT_TRUE(status.ok()) << status;
-    }
-    for (int64_t p = 0; p < partitions; ++p) {
-      const auto batch = testing::FromJson(arrow::int64(), "[" + std::to_string(row + p) + "]");
-      auto ref = stores[ServerOf(kServers, "f", p)]->Put("f", job, p, 7, {batch});
-      EXPECT_TRUE(ref.ok()) << ref.status();
-      commit.attempts.push_back(*ref);
-    }
-    return commit;
-  }
-
-  arrow::Status Decide(const proto::CommitWrite& commit) {
-    return (*stores[home()])->CommitWrite(commit).status();
-  }
-
-  // What the server's resolver does.
-  arrow::Status Tell(size_t server) {
-    for (const InDoubt& doubt : (*stores[server])->JobsInDoubt("f")) {
-      EXPECT_EQ(doubt.home, kServers[home()]);
-      ARROW_ASSIGN_OR_RAISE(const auto answer, (*stores[home()])->CommitStatus(doubt.question));
-      ARROW_RETURN_NOT_OK((*stores[server])->Resolve(doubt, answer));
-    }
-    return {};
-  }
-  void TellAll() {
-    for (size_t i = 0; i < stores.size(); ++i) {
-      const auto status = Tell(i);
-      EXPECT_TRUE(status.ok()) << status;
-    }
-  }
-
-  // Every row of the feed as the home describes it, read from the servers that it names.
-  std::multiset<int64_t> Rows() {
-    std::multiset<int64_t> rows;
-    const auto whole = (*stores[home()])->Find("f").ValueOrDie();
-    for (const auto& info : whole->Info().partitions) {
-      const auto part = (*stores[info.server])->Find("f").ValueOrDie();
-      EXPECT_EQ(part->feed_id, whole->feed_id);
-      Snapshot one = *part;
-      one.partitions = {part->Find(info.partition).ValueOrDie()};
-      for (const int64_t row : testing::RowsOf(one)) rows.insert(row);
-    }
-    return rows;
-  }
-
-  static std::multiset<int64_t> Numbers(int64_t begin, int64_t end) {
-    std::multiset<int64_t> numbers;
-    for (int64_t i = begin; i < end; ++i) numbers.insert(i);
-    return numbers;
-  }
-
-  std::shared_ptr<arrow::Schema> schema = testing::FromJson(arrow::int64(), "[1]")->schema();
-  testing::TempDir dirs[3];
-  std::vector<std::unique_ptr<testing::TestStore>> stores;
-};
+using testing::Cluster;
+using testing::kServers;
 
 TEST(Span, CommitIsTheHomesAndTheOthersFollow) {
   Cluster cluster;

@@ -84,11 +84,13 @@ SCHEMA = rows_of(0).schema
 class Job:
     """A write job of PARTITIONS partitions, step by step."""
 
-    def __init__(self, client, feed: str, mode: str = "errorifexists", start: int = 0) -> None:
+    def __init__(
+        self, client, feed: str, mode: str = "errorifexists", start: int = 0, **settings
+    ) -> None:
         self.client, self.feed, self.start = client, feed, start
         self.job_id = uuid.uuid4().hex
         self.refs: dict[int, flightbridge.client.AttemptRef] = {}
-        client.begin_write(feed, self.job_id, mode, SCHEMA)
+        client.begin_write(feed, self.job_id, mode, SCHEMA, **settings)
 
     def open(self, partition: int, attempt: int):
         return self.client.open_put(self.feed, self.job_id, partition, attempt, SCHEMA)

@@ -171,6 +171,12 @@ CALLS = {
         "POSITION_MISMATCH",  # of other rows
     ),
     "CommitStatus": ("DoAction", action("CommitStatus", pb.CommitStatus(feed=FEED)), "peer", None),
+    "RetentionStatus": (
+        "DoAction",
+        action("RetentionStatus", pb.RetentionStatus(feed=FEED)),
+        "peer",
+        None,
+    ),
     "ServerStatus": ("DoAction", action("ServerStatus"), None, None),
     "DropFeed": ("DoAction", action("DropFeed", pb.DropFeed(feed=FEED)), "admin", None),
 }

@@ -544,6 +544,7 @@ arrow::Status FeedStoreImpl::Drop(const std::string& feed, const Snapshot* expec
     ended = EndJobsOf(dropped.get());
     damaged = damaged_.extract(feed);
     used_ms_.erase(feed);
+    part_uses_.erase(feed);
     changed_.notify_all();
   }
   CompactIfLarge();

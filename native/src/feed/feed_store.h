@@ -40,6 +40,12 @@ struct InDoubt {
   proto::CommitStatus question;
 };
 
+// This server's part of a feed that has a retention and whose home is another one.
+struct RetainedPart {
+  std::string home;  // the URI to ask
+  proto::RetentionStatus question;
+};
+
 // A feed as readers see it: committed, or open and partly visible. Immutable: a commit or the next
 // partition replaces it, and readers that hold the old one keep reading it.
 // In place of a partition among confirmed rows: places in a full order, of which only all together
@@ -185,6 +191,17 @@ class FeedStore {
   // Does here what the home has answered, in its order. Idempotent.
   virtual arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) = 0;
 
+  // The parts here of feeds that have a retention and another home.
+  virtual std::vector<RetainedPart> RetainedParts() const = 0;
+  // At home: what became of the feed, and which partitions of the asker's part are released.
+  // Nothing that is not on disk. FAILED_PRECONDITION where this is not the feed's home.
+  virtual arrow::Result<proto::RetentionStatusResult> RetentionStatus(
+      const proto::RetentionStatus& question) = 0;
+  // Releases or drops here what the home has answered. Idempotent; nothing where the feed is
+  // another one by now, and no drop while a write job is open under its name.
+  virtual arrow::Status ResolveRetention(const RetainedPart& asked,
+                                         const proto::RetentionStatusResult& answer) = 0;
+
   // Notes that readers need these rows of the feed no more, durably, and releases the partitions
   // of which that is true as a whole. Does nothing for a feed without Retention.epochs.
   // FAILED_PRECONDITION where the feed has another feed_id.
@@ -195,7 +212,9 @@ class FeedStore {
   // and then.
   virtual int SweepOrphans() = 0;
   // Drops feeds that nothing used for their Retention.ttl_ms; returns how many. Also run by the
-  // store itself, now and then. The time begins anew when the server starts.
+  // store itself, now and then. The time begins anew when the server starts. A feed that spans
+  // several servers is dropped by its home, once all that hold rows of it have said that they did
+  // not use it.
   virtual int DropIdleFeeds() = 0;
 
   // Ends every wait for room with UNAVAILABLE, now and later: the server is stopping.

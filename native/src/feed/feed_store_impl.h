@@ -74,6 +74,11 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Result<proto::CommitStatusResult> CommitStatus(
       const proto::CommitStatus& question) override;
   arrow::Status Resolve(const InDoubt& asked, const proto::CommitStatusResult& answer) override;
+  std::vector<RetainedPart> RetainedParts() const override;
+  arrow::Result<proto::RetentionStatusResult> RetentionStatus(
+      const proto::RetentionStatus& question) override;
+  arrow::Status ResolveRetention(const RetainedPart& asked,
+                                 const proto::RetentionStatusResult& answer) override;
   arrow::Result<proto::ConfirmPositionResult> Confirm(
       const std::string& feed, uint64_t feed_id, const std::vector<proto::RowRange>& rows) override;
   int SweepOrphans() override;
@@ -111,7 +116,7 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   arrow::Status CommitRecorded(const WriteJob& job, const Snapshot& snapshot, bool skip,
                                const std::vector<PartitionPtr>& chosen,
                                const proto::Decision* decision);
-  // Several servers (span_store.cc): under decisions_.
+  // Several servers (span_store.cc, span_retention.cc): under decisions_.
   arrow::Status ResolveCommitted(const JobPtr& job, const proto::Decision& decision);
 
   // Recovery (recovery.cc): before any other thread knows the store, so without locks.
@@ -138,7 +143,13 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   // RESOURCE_EXHAUSTED where `feed` would be one more than max_feeds. Under mutex_.
   arrow::Status CheckFeedCount(const std::string& feed) const;
   arrow::Status CheckTarget(const WriteJob& job, const Snapshot* current) const;
-  void Use(const Snapshot& snapshot) const;                                  // under mutex_
+  void Use(const Snapshot& snapshot) const;  // under mutex_
+  // For how long nothing here used a feed that has a Retention.ttl_ms; `snapshot` is the store's
+  // own reference. Under mutex_.
+  int64_t UnusedMs(const std::shared_ptr<const Snapshot>& snapshot) const;
+  // At home: whether the other servers have said that they did not use it for its ttl either, all
+  // of them at the same time. Under mutex_ (span_retention.cc).
+  bool UnusedElsewhere(const Snapshot& snapshot) const;
   arrow::Status NotFound(const std::string& feed) const;                     // under mutex_
   proto::FeedInfo InfoOf(const std::string& feed, int64_t after = 0) const;  // under mutex_
   std::shared_ptr<const Snapshot> Current(const std::string& feed) const;    // under mutex_
@@ -167,6 +178,16 @@ class FeedStoreImpl : public FeedStore, public std::enable_shared_from_this<Feed
   std::map<std::string, std::shared_ptr<const Snapshot>> feeds_;
   // When feeds that have a Retention.ttl_ms were last used, in NowMs().
   mutable std::map<std::string, int64_t> used_ms_;
+  // What the other servers of such a feed have said of that, at its home: in this server's time.
+  struct PartUse {
+    int64_t used_ms = 0;   // the last use of the part
+    int64_t known_ms = 0;  // when that was said: whether it was used since is not known
+  };
+  struct PartUses {
+    uint64_t feed_id = 0;
+    std::map<uint32_t, PartUse> by_server;  // index into Span::servers
+  };
+  std::map<std::string, PartUses> part_uses_;
   // Committed feeds that cannot be read, by name: found out when their segments were mapped.
   std::map<std::string, Damage> damaged_;
   // Feeds of open stream jobs, and why those that ended without a commit are gone.

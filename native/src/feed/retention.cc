@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "common/failpoint.h"
 #include "feed/feed_store_impl.h"
 #include "feed/schema_rules.h"
 
@@ -23,6 +24,31 @@ std::string Both(const proto::Retention& retention) {
 }
 
 }  // namespace
+
+// Of a partition that the snapshot can confirm rows of: at home any of the feed, else one that is
+// here.
+static std::optional<int64_t> PartitionRows(const Snapshot& snapshot, int64_t partition) {
+  if (snapshot.span != nullptr && snapshot.span->is_home()) {
+    const auto& all = snapshot.span->partitions;
+    const auto at = std::ranges::lower_bound(all, partition, {}, &proto::PartitionInfo::partition);
+    if (at == all.end() || at->partition != partition) return std::nullopt;
+    return at->rows;
+  }
+  const auto at = std::ranges::lower_bound(snapshot.partitions, partition, {},
+                                           [](const auto& p) { return p->partition; });
+  if (at == snapshot.partitions.end() || (*at)->partition != partition) return std::nullopt;
+  return (*at)->rows;
+}
+
+// Calls it with number, rows and generation of each partition that PartitionRows() knows.
+template <typename F>
+static void ForEachPartition(const Snapshot& snapshot, const F& call) {
+  if (snapshot.span != nullptr && snapshot.span->is_home()) {
+    for (const auto& p : snapshot.span->partitions) call(p.partition, p.rows, p.generation);
+  } else {
+    for (const auto& p : snapshot.partitions) call(p->partition, p->rows, p->generation);
+  }
+}
 
 // Of the order that places are of, by their key in Snapshot::confirmed.
 static int64_t OrderRows(const Snapshot& snapshot, int64_t key) {
@@ -52,11 +78,6 @@ arrow::Status CheckRetention(const proto::BeginWrite& request) {
   if (asked.ttl_ms < 0 || asked.ttl_ms > kLongestTtlMs) {
     return Error(Code::kInvalidArgument, "feed '", request.feed, "': a ttl of ", asked.ttl_ms,
                  " ms is out of range: use 1 ms to ten years, or 0 for none");
-  }
-  if (!request.servers.empty() && !KeepsForEver(asked)) {
-    return Error(Code::kInvalidArgument, "feed '", request.feed, "': ", Both(asked),
-                 " is for feeds on one server, and this one spans ", request.servers.size(),
-                 ": leave it out, and drop the feed when it is done with");
   }
   return {};
 }
@@ -96,11 +117,10 @@ std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
                                  std::min(range.row_end, OrderRows(snapshot, range.partition)));
       continue;
     }
-    const auto at = std::ranges::lower_bound(snapshot.partitions, range.partition, {},
-                                             [](const auto& p) { return p->partition; });
-    if (at == snapshot.partitions.end() || (*at)->partition != range.partition) continue;
+    const auto known = PartitionRows(snapshot, range.partition);
+    if (!known) continue;
     asked[range.partition].Add(std::max<int64_t>(range.row_begin, 0),
-                               std::min(range.row_end, (*at)->rows));
+                               std::min(range.row_end, *known));
   }
   std::vector<proto::JournalRows> found;
   for (const auto& [partition, set] : asked) {
@@ -135,18 +155,18 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
       continue;
     }
     at = confirmed->erase(at);
-    for (const auto& partition : snapshot.partitions) {
-      if (partition->rows == 0) continue;
-      if (order == kPlaces || PlacesOf(partition->generation) == order) {
-        (*confirmed)[partition->partition].Add(0, partition->rows);
+    ForEachPartition(snapshot, [&](int64_t partition, int64_t rows, int64_t generation) {
+      if (rows > 0 && (order == kPlaces || PlacesOf(generation) == order)) {
+        (*confirmed)[partition].Add(0, rows);
       }
-    }
+    });
   }
+  const auto done = [&](int64_t partition, int64_t rows) {
+    const auto at = confirmed->find(partition);
+    return at != confirmed->end() && at->second.rows() >= rows;
+  };
   for (auto& partition : changed->partitions) {
-    const auto at = confirmed->find(partition->partition);
-    if (partition->released || at == confirmed->end() || at->second.rows() < partition->rows) {
-      continue;
-    }
+    if (partition->released || !done(partition->partition, partition->rows)) continue;
     auto released = std::make_shared<Partition>(*partition);
     released->released = true;
     released->messages.clear();
@@ -155,6 +175,13 @@ std::shared_ptr<const Snapshot> WithConfirmed(const Snapshot& snapshot,
     released->index.reset();
     released->statistics.reset();
     partition = std::move(released);
+  }
+  if (snapshot.span != nullptr && snapshot.span->is_home()) {
+    auto span = std::make_shared<Span>(*snapshot.span);
+    for (proto::PartitionInfo& partition : span->partitions) {
+      partition.released = partition.released || done(partition.partition, partition.rows);
+    }
+    changed->span = std::move(span);
   }
   changed->confirmed = std::move(confirmed);
   return changed;
@@ -177,8 +204,13 @@ std::vector<proto::JournalRows> ConfirmedOf(const RowSets* confirmed) {
 
 proto::ConfirmPositionResult ConfirmResult(const Snapshot& snapshot) {
   proto::ConfirmPositionResult result;
-  result.released_partitions =
-      std::ranges::count_if(snapshot.partitions, [](const auto& p) { return p->released; });
+  if (snapshot.span != nullptr && snapshot.span->is_home()) {
+    result.released_partitions =
+        std::ranges::count_if(snapshot.span->partitions, &proto::PartitionInfo::released);
+  } else {
+    result.released_partitions =
+        std::ranges::count_if(snapshot.partitions, [](const auto& p) { return p->released; });
+  }
   if (snapshot.confirmed == nullptr) return result;
   int64_t places = 0;
   for (const auto& [partition, set] : *snapshot.confirmed) {
@@ -201,7 +233,8 @@ arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
     current = Visible(feed);
     if (current == nullptr) return NotFound(feed);
     if (Current(feed) == nullptr) job = jobs_.at({feed, streams_.at(feed).job_id});
-    Use(*current);
+    // What a home tells one of the others is no use of that one's rows.
+    if (current->span == nullptr || current->span->is_home()) Use(*current);
   }
   if (current->feed_id != feed_id) {
     return Error(Code::kFailedPrecondition, "feed '", feed,
@@ -215,7 +248,9 @@ arrow::Result<proto::ConfirmPositionResult> FeedStoreImpl::Confirm(
     std::shared_lock recording(recording_);
     proto::JournalRecord record;
     record.confirm = {feed, feed_id, added};
+    FB_FAILPOINT("confirm.before_journal");
     ARROW_RETURN_NOT_OK(Record(record));
+    FB_FAILPOINT("confirm.after_journal");
     std::lock_guard lock(mutex_);
     if (job != nullptr) {  // of which more may have become visible in the meantime
       job->confirmed = Joined(job->confirmed.get(), added);
@@ -254,23 +289,25 @@ void FeedStoreImpl::Use(const Snapshot& snapshot) const {
   if (snapshot.retention.ttl_ms > 0) used_ms_[snapshot.name] = NowMs();
 }
 
+int64_t FeedStoreImpl::UnusedMs(const std::shared_ptr<const Snapshot>& snapshot) const {
+  const int64_t now = NowMs();
+  const auto [used, first] = used_ms_.emplace(snapshot->name, now);
+  const auto job = jobs_.lower_bound({snapshot->name, ""});
+  const bool written = job != jobs_.end() && job->first.first == snapshot->name;
+  // A stream that is being sent holds the snapshot.
+  if (first || written || snapshot.use_count() > 1) used->second = now;
+  return now - used->second;
+}
+
 int FeedStoreImpl::DropIdleFeeds() {
   std::vector<std::shared_ptr<const Snapshot>> idle;
   std::lock_guard decisions(decisions_);
   {
     std::lock_guard lock(mutex_);
-    const int64_t now = NowMs();
     for (const auto& [name, snapshot] : feeds_) {
-      if (snapshot->retention.ttl_ms == 0) continue;
-      const auto [used, first] = used_ms_.emplace(name, now);
-      const auto job = jobs_.lower_bound({name, ""});
-      const bool written = job != jobs_.end() && job->first.first == name;
-      // A stream that is being sent holds the snapshot.
-      if (first || written || snapshot.use_count() > 1) {
-        used->second = now;
-      } else if (now - used->second >= snapshot->retention.ttl_ms) {
-        idle.push_back(snapshot);
-      }
+      const int64_t ttl_ms = snapshot->retention.ttl_ms;
+      if (ttl_ms == 0 || (snapshot->span != nullptr && !snapshot->span->is_home())) continue;
+      if (UnusedMs(snapshot) >= ttl_ms && UnusedElsewhere(*snapshot)) idle.push_back(snapshot);
     }
   }
   int dropped = 0;

@@ -15,7 +15,7 @@ namespace flightbridge::feed {
 // In place of kPlaces: of the order of one generation.
 inline constexpr int64_t PlacesOf(int64_t generation) { return kPlaces - generation; }
 
-// INVALID_ARGUMENT for values out of range, or for a feed that spans several servers.
+// INVALID_ARGUMENT for values out of range.
 arrow::Status CheckRetention(const proto::BeginWrite& request);
 // FAILED_PRECONDITION where an append, or a generation more, asks for another retention than the
 // feed has, or an append is to a feed of which rows are confirmed: readers could not tell the new
@@ -26,7 +26,8 @@ bool SameRetention(const std::optional<proto::Retention>& a,
 // Of the feed that the job makes of `current`, which may be null.
 proto::Retention RetentionOf(const WriteJob& job, const Snapshot* current);
 
-// The part of `rows` that is in partitions of the snapshot and not confirmed yet.
+// The part of `rows` that is in partitions of the snapshot, at home in those of the whole feed, and
+// not confirmed yet.
 std::vector<proto::JournalRows> Unconfirmed(const Snapshot& snapshot,
                                             const std::vector<proto::RowRange>& rows);
 // The snapshot with these rows confirmed, and without what that releases.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "feed/placement.h"
+#include "feed/retention.h"
 #include "feed/schema_rules.h"
 #include "flightbridge/error.h"
 
@@ -108,6 +109,8 @@ arrow::Result<std::shared_ptr<const Snapshot>> ApplyDecision(
   snapshot->feed_id = decision.feed_id;
   snapshot->created_unix_ms = decision.created_unix_ms;
   snapshot->schema = job.schema;
+  // As the home has it, whatever is here: an append that makes the feed has none from before.
+  snapshot->retention = RetentionOf(job, decision.append ? current.get() : nullptr);
   auto span = std::make_shared<Span>(*job.span);
   if (decision.append && current != nullptr) {
     snapshot->schema = current->schema;
@@ -144,10 +147,11 @@ arrow::Status CheckWhole(const Snapshot& snapshot) {
 
 arrow::Status CheckHome(const Snapshot& snapshot) {
   if (snapshot.span == nullptr || snapshot.span->is_home()) return {};
-  return Error(Code::kFailedPrecondition, "feed '", snapshot.name,
-               "' spans several servers, and its readers' leases are kept at its home, ",
-               snapshot.span->servers[snapshot.span->home], ": connect to all its servers, ",
-               Listed(snapshot.span.get()));
+  return Error(
+      Code::kFailedPrecondition, "feed '", snapshot.name,
+      "' spans several servers, and what its readers hold and confirm is kept at its home, ",
+      snapshot.span->servers[snapshot.span->home], ": connect to all its servers, ",
+      Listed(snapshot.span.get()));
 }
 
 void SumUp(Snapshot* snapshot) {

@@ -36,7 +36,8 @@ arrow::Result<std::shared_ptr<const Snapshot>> ApplyDecision(
 // whole.
 arrow::Status CheckWhole(const Snapshot& snapshot);
 
-// FAILED_PRECONDITION where another server is the feed's home, which alone keeps its leases.
+// FAILED_PRECONDITION where another server is the feed's home, which alone keeps its leases and
+// what readers confirm.
 arrow::Status CheckHome(const Snapshot& snapshot);
 
 // Sets what follows from the partitions: at home those of the whole feed, else those that are here.

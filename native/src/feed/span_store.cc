@@ -113,6 +113,7 @@ arrow::Status FeedStoreImpl::ResolveCommitted(const JobPtr& job, const proto::De
   damaged_.erase(job->feed);
   jobs_.erase({job->feed, job->job_id});
   changed_.notify_all();
+  Use(*snapshot);
   Remember({job->feed, job->job_id}, *snapshot, std::make_shared<const proto::Decision>(decision));
   return {};
 }

@@ -138,6 +138,14 @@ Answer CommitStatus(ServiceState* state, const Caller& caller, std::string_view 
   return answer.Encode();
 }
 
+Answer RetentionStatus(ServiceState* state, const Caller& caller, std::string_view body) {
+  ARROW_ASSIGN_OR_RAISE(const auto request,
+                        ParseBody<proto::RetentionStatus>("RetentionStatus", body));
+  ARROW_RETURN_NOT_OK(Authorize(caller, Scope::kPeer, request.feed));
+  ARROW_ASSIGN_OR_RAISE(const auto answer, state->store->RetentionStatus(request));
+  return answer.Encode();
+}
+
 Answer WaitFeed(ServiceState* state, const Caller& caller, std::string_view body) {
   constexpr int64_t kLongestMs = 30'000;
   ARROW_ASSIGN_OR_RAISE(const auto request, ParseBody<proto::WaitFeed>("WaitFeed", body));
@@ -198,6 +206,9 @@ constexpr std::array kActions = {
     Entry{"CommitStatus",
           "CommitStatus -> CommitStatusResult: what a feed's home decided, for its other servers",
           CommitStatus},
+    Entry{"RetentionStatus",
+          "RetentionStatus -> RetentionStatusResult: what of a feed its other servers may free",
+          RetentionStatus},
     Entry{"DescribeFeed", "DescribeFeed -> FeedInfo", DescribeFeed},
     Entry{"AcquireSplits", "AcquireSplits -> AcquireSplitsResult: leases splits to a reader",
           Acquire},

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "client/action.h"
@@ -17,6 +18,10 @@ namespace {
 constexpr double kTimeoutSeconds = 5;
 constexpr std::chrono::seconds kPeriod{2};
 constexpr size_t kMostConnections = 1000;
+
+bool IsAway(const arrow::Status& status) {
+  return CodeOf(status) == Code::kUnavailable || CodeOf(status) == Code::kDeadlineExceeded;
+}
 
 }  // namespace
 
@@ -56,20 +61,43 @@ void Peers::Run() {
       // A home that is away leaves the jobs in doubt until the next round.
       Report(doubt.home, Ask(doubt));
     }
+    AskRetained();
     lock.lock();
     timer_->wakes.wait_for(lock, kPeriod, [this] { return timer_->stopping; });
   }
 }
 
+void Peers::AskRetained() {
+  std::set<std::string> away;  // not asked about its other feeds in this round
+  for (const feed::RetainedPart& part : store_->RetainedParts()) {
+    if (Stopping() || away.contains(part.home)) continue;
+    const auto answer = With<proto::RetentionStatusResult>(part.home, [&](client::Connection* to) {
+      return client::Act<proto::RetentionStatusResult>(
+          to, "RetentionStatus", part.question.Encode(),
+          "asking the home server of feed '" + part.question.feed + "' what of it to keep");
+    });
+    if (IsAway(answer.status())) away.insert(part.home);
+    Report(part.home + " " + part.question.feed,
+           answer.ok() ? store_->ResolveRetention(part, *answer) : answer.status());
+  }
+}
+
+bool Peers::Stopping() {
+  const std::lock_guard lock(timer_->mutex);
+  return timer_->stopping;
+}
+
 // Nobody waits for an answer here: once in the log, as long as it stays the same.
-void Peers::Report(const std::string& home, const arrow::Status& status) {
-  const bool away =
-      CodeOf(status) == Code::kUnavailable || CodeOf(status) == Code::kDeadlineExceeded;
-  const std::string words = status.ok() || away ? "" : status.message();
-  std::string& last = reported_[home];
-  if (words == last) return;
-  if (!words.empty()) std::fprintf(stderr, "flightbridge: %s\n", words.c_str());
-  last = words;
+void Peers::Report(const std::string& about, const arrow::Status& status) {
+  const std::string words = status.ok() || IsAway(status) ? "" : status.message();
+  const auto last = reported_.find(about);
+  if (words.empty()) {
+    if (last != reported_.end()) reported_.erase(last);
+    return;
+  }
+  if (last != reported_.end() && last->second == words) return;
+  std::fprintf(stderr, "flightbridge: %s\n", words.c_str());
+  reported_[about] = words;
 }
 
 arrow::Result<Peers::ConnectionPtr> Peers::To(const std::string& uri) {

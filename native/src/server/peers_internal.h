@@ -27,8 +27,9 @@ namespace flightbridge::server {
 constexpr std::string_view kRelayedHeader = "x-flightbridge-relayed";
 
 // Thread-safe. Every call to another server has a deadline. A thread of its own asks, at once and
-// then every few seconds, about write jobs whose outcome this server does not know. Credentials are
-// read when a connection is made, and anew after one was refused.
+// then every few seconds, about write jobs whose outcome this server does not know, and about its
+// parts of feeds that have a retention. Credentials are read when a connection is made, and anew
+// after one was refused.
 class Peers {
  public:
   explicit Peers(std::shared_ptr<feed::FeedStore> store, PeerSettings settings = {});
@@ -61,14 +62,17 @@ class Peers {
                                                         const proto::CommitStatus& question);
   arrow::Status Ask(const feed::InDoubt& doubt);
   void Run();
-  void Report(const std::string& home, const arrow::Status& status);
+  void AskRetained();
+  bool Stopping();
+  void Report(const std::string& about, const arrow::Status& status);
 
   const pid_t pid_;
   const std::shared_ptr<feed::FeedStore> store_;
   const PeerSettings settings_;
   std::mutex mutex_;
   std::map<std::string, ConnectionPtr> connections_;  // by URI
-  std::map<std::string, std::string> reported_;       // by URI; of the thread alone
+  // By URI, or URI and feed: what Report() said last. Of the thread alone.
+  std::map<std::string, std::string> reported_;
   std::unique_ptr<Timer> timer_;  // on the heap: a forked child must leave it alone
 };
 

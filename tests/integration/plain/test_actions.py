@@ -15,7 +15,8 @@ from .calls import OPTIONS, get, numbers, path, put, run, ticket
 def test_actions(client):
     names = {a.type.removeprefix("flightbridge.v1.") for a in client.list_actions(OPTIONS)}
     assert names == {
-        "BeginWrite", "CommitWrite", "CommitStatus", "AbortWrite", "DropFeed", "DescribeFeed",
+        "BeginWrite", "CommitWrite", "CommitStatus", "RetentionStatus", "AbortWrite", "DropFeed",
+        "DescribeFeed",
         "ServerStatus", "AcquireSplits", "RenewLease", "ReleaseSplits",
         "OpenChannel", "WaitFeed", "EndFeed", "ConfirmPosition", "FeedStatistics",
     }  # fmt: skip
