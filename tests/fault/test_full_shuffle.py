@@ -1,7 +1,7 @@
 """Full shuffles that the server deals, in memory and to disk, under all that may happen to it.
 
-The oracle is the same shuffle of the same rows by the other way: with a list among the columns no
-reader asks the server for an order, it picks row by row.
+The oracle is the same shuffle of the same rows by the other way: with a dictionary among the
+columns no reader asks the server for an order, it picks row by row.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PARTITION = 90_000
 SETTINGS = {"batch_size": 700, "shuffle": "full", "seed": 3}
 
 
-def rows(*, lists: bool) -> pa.RecordBatchReader:
-    """About 30 MB: numbers, some of them null, and words. With ``lists`` a column of these, too."""
+def rows(*, codes: bool) -> pa.RecordBatchReader:
+    """About 30 MB: numbers, some null, words and lists. With ``codes`` a dictionary, too."""
 
     def part(begin: int) -> pa.RecordBatch:
         ids = np.arange(begin, min(begin + 10_000, ROWS))
@@ -36,8 +36,9 @@ def rows(*, lists: bool) -> pa.RecordBatchReader:
             "half": pa.array(ids / 2, mask=ids % 5 == 0),
             "word": pa.array([f"word {i} {'x' * (i % 40)}" for i in ids]),
         }
-        if lists:
-            columns["list"] = pa.array([[int(i)] for i in ids])
+        columns["list"] = pa.array([list(range(i, i + i % 4)) for i in ids.tolist()])
+        if codes:
+            columns["code"] = pa.DictionaryArray.from_arrays(ids % 2, ["even", "odd"])
         return pa.record_batch(columns)
 
     parts = [part(begin) for begin in range(0, ROWS, 10_000)]
@@ -49,12 +50,21 @@ def check(batch) -> list[int]:
     ids = batch["id"]
     assert np.array_equal(batch["half"], np.where(ids % 5 == 0, -1.0, ids / 2))
     assert all(batch["word"][i] == f"word {n} {'x' * (n % 40)}" for i, n in enumerate(ids[:9]))
+    lists = batch["list"]
+    assert np.array_equal(np.diff(lists.row_splits), ids % 4)
+    within = np.arange(len(lists.values)) - np.repeat(lists.row_splits[:-1], ids % 4)
+    assert np.array_equal(lists.values, np.repeat(ids, ids % 4) + within)
     return ids.tolist()
 
 
 def read(uri, count=None, **settings):
     """The ids of the rows that come, and the position behind them."""
-    settings = {"columns": ["id", "half", "word"], "fill": {"half": -1.0}, **SETTINGS, **settings}
+    settings = {
+        "columns": ["id", "half", "word", "list"],
+        "fill": {"half": -1.0},
+        **SETTINGS,
+        **settings,
+    }
     with batches.read(uri, "f", **settings) as reader:
         found = [i for batch in itertools.islice(reader, count) for i in check(batch)]
         return found, reader.position()
@@ -65,8 +75,8 @@ def picked():
     """The order of three epochs, out of picks."""
     with flightbridge.Server(memory_limit="512MiB") as server:
         with server.client() as client:
-            client.write("f", rows(lists=True), partition_rows=PARTITION)
-        settings = {"columns": ["id", "list"], "epochs": 3, **SETTINGS}
+            client.write("f", rows(codes=True), partition_rows=PARTITION)
+        settings = {"columns": ["id", "code"], "epochs": 3, **SETTINGS}
         with batches.read(server.uri, "f", **settings) as reader:
             found = [i for batch in reader for i in batch["id"].tolist()]
         assert server.status().dealt_bytes == 0
@@ -80,7 +90,7 @@ def serving(place: str, tmp_path: Path, **settings):
     node = Node(tmp_path / "data", **{"memory_limit": limit, **settings})
     try:
         with flightbridge.connect(node.uri) as client:
-            client.write("f", rows(lists=False), partition_rows=PARTITION)
+            client.write("f", rows(codes=False), partition_rows=PARTITION)
         yield node
     finally:
         node.close()
@@ -157,8 +167,8 @@ def test_what_does_not_fit_the_disk_is_said(tmp_path):
 def test_columns_that_are_not_dealt_need_memory(tmp_path):
     with serving("disk", tmp_path) as node:
         with flightbridge.connect(node.uri) as client:
-            client.write("f", rows(lists=True), mode="overwrite")
-        with pytest.raises(FailedPreconditionError, match="column 'list'"):
+            client.write("f", rows(codes=True), mode="overwrite")
+        with pytest.raises(FailedPreconditionError, match="column 'code'"):
             batches.read(node.uri, "f", **SETTINGS)
         found, _ = read(node.uri, 2)
         assert len(set(found)) == 1400

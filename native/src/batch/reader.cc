@@ -121,9 +121,8 @@ arrow::Status CheckRetention(const proto::ReaderSpec& spec, const proto::FeedInf
 
 // The first column whose rows a server does not put into order; nullptr where it does with all.
 const ColumnLayout* FindUnordered(const std::vector<ColumnLayout>& layouts) {
-  const auto found = std::ranges::find_if(layouts, [](const ColumnLayout& layout) {
-    return feed::PickKindOf(*layout.type) == feed::PickKind::kArrays;
-  });
+  const auto found = std::ranges::find_if(
+      layouts, [](const ColumnLayout& layout) { return !feed::IsDealt(*layout.type); });
   return found == layouts.end() ? nullptr : &*found;
 }
 

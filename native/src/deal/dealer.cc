@@ -45,14 +45,14 @@ Dealer::~Dealer() {
 }
 
 arrow::Result<std::unique_ptr<feed::OrderReader>> Dealer::Open(
-    std::shared_ptr<const feed::Snapshot> snapshot, std::shared_ptr<arrow::Schema> schema,
+    const std::shared_ptr<const feed::Snapshot>& snapshot, std::shared_ptr<arrow::Schema> schema,
     std::vector<int> columns, const proto::RowOrder& order) {
   if (columns.empty()) {
     columns.resize(schema->num_fields());
     std::iota(columns.begin(), columns.end(), 0);
   }
   for (const auto& field : schema->fields()) {
-    if (RowCodec::Packs(*field->type())) continue;
+    if (feed::IsDealt(*field->type())) continue;
     return Error(Code::kUnsupportedType, "column '", field->name(), "' of feed '", snapshot->name,
                  "' is a ", field->type()->ToString(),
                  ", which the server does not put into order: ask for its rows by picks");

@@ -48,7 +48,7 @@ class Dealer {
   // Does not wait. INVALID_ARGUMENT for places that are none, UNSUPPORTED_TYPE for columns that are
   // not dealt, FAILED_PRECONDITION where some rows are not here.
   arrow::Result<std::unique_ptr<feed::OrderReader>> Open(
-      std::shared_ptr<const feed::Snapshot> snapshot, std::shared_ptr<arrow::Schema> schema,
+      const std::shared_ptr<const feed::Snapshot>& snapshot, std::shared_ptr<arrow::Schema> schema,
       std::vector<int> columns, const proto::RowOrder& order);
   // Ends what runs; those who wait get UNAVAILABLE. For ever.
   void Stop();

@@ -42,7 +42,7 @@ inline void CopyRow(uint8_t* to, const uint8_t* from, int64_t bytes) {
 
 int64_t RoundUp4(int64_t bytes) { return (bytes + 3) / 4 * 4; }
 
-bool IsString(PickKind kind) { return kind == PickKind::kBytes32 || kind == PickKind::kBytes64; }
+bool Varies(PickKind kind) { return kind != PickKind::kBits && kind != PickKind::kFixed; }
 
 // The bytes [begin, end) of a string.
 struct Bytes {
@@ -67,21 +67,18 @@ uint32_t Load32(const uint8_t* at) {
 
 }  // namespace
 
-bool RowCodec::Packs(const arrow::DataType& type) {
-  return feed::PickKindOf(type) != PickKind::kArrays;
-}
-
 int64_t RowCodec::CountVarying(const arrow::Schema& schema) {
-  return std::ranges::count_if(schema.fields(), [](const auto& field) {
-    const PickKind kind = feed::PickKindOf(*field->type());
-    return kind != PickKind::kBits && kind != PickKind::kFixed;
-  });
+  return std::ranges::count_if(
+      schema.fields(), [](const auto& field) { return Varies(feed::PickKindOf(*field->type())); });
 }
 
 int64_t RowCodec::VaryingBytes(const arrow::DataType& type, const feed::PickColumn& column,
                                int64_t rows) {
   const PickKind kind = feed::PickKindOf(type);
-  if (!IsString(kind) || column.values == nullptr) return 0;
+  if (kind == PickKind::kArrays) {
+    return NestedCodec(column.array->type).SizeOf(*column.array, 0, rows);
+  }
+  if (!Varies(kind) || column.values == nullptr) return 0;
   if (kind == PickKind::kBytes64) {
     const auto* const offsets = reinterpret_cast<const int64_t*>(column.values);
     return offsets[rows] - offsets[0];
@@ -99,13 +96,18 @@ RowCodec::RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> colum
     const arrow::DataType& type = *schema_->field(static_cast<int>(c))->type();
     column.kind = feed::PickKindOf(type);
     column.index = columns[c];
-    column.width = IsString(column.kind)            ? 4
+    column.width = Varies(column.kind)              ? 4
                    : column.kind == PickKind::kBits ? 1
                                                     : feed::PickWidthOf(type);
-    if (nulls[c]) column.null_bit = null_bits++;
-    if (IsString(column.kind)) strings_.push_back(c);
+    if (column.kind == PickKind::kArrays) {
+      column.nested =
+          std::make_shared<const NestedCodec>(schema_->field(static_cast<int>(c))->type());
+    } else if (nulls[c]) {
+      column.null_bit = null_bits++;
+    }
+    if (Varies(column.kind)) varying_.push_back(c);
   }
-  fixed_ = strings_.empty();
+  fixed_ = varying_.empty();
   if (headers || !fixed_) header_bytes_ = fixed_ ? sizeof(RowHeader::place) : sizeof(RowHeader);
   null_bytes_ = (null_bits + 7) / 8;
   row_bytes_ = header_bytes_;
@@ -122,13 +124,24 @@ RowCodec::RowCodec(std::shared_ptr<arrow::Schema> schema, std::vector<int> colum
   row_bytes_ = RoundUp4(row_bytes_ + null_bytes_);
 }
 
+int64_t RowCodec::MostRowBytes() const {
+  int64_t bytes = row_bytes_ + (fixed_ ? 0 : 3);
+  for (const Column& column : columns_) {
+    if (column.nested != nullptr) bytes += column.nested->EachBytes();
+  }
+  return bytes;
+}
+
 arrow::Status RowCodec::Sizes(const feed::PickColumn* columns, int64_t first,
                               std::span<uint32_t> sizes) const {
   for (size_t i = 0; i < sizes.size(); ++i) {
     int64_t bytes = row_bytes_;
-    for (const size_t c : strings_) {
+    const int64_t row = first + static_cast<int64_t>(i);
+    for (const size_t c : varying_) {
       const Column& column = columns_[c];
-      bytes += StringAt(column.kind, columns[column.index], first + static_cast<int64_t>(i)).size;
+      const feed::PickColumn& from = columns[column.index];
+      bytes += column.nested != nullptr ? column.nested->SizeOf(*from.array, row, row + 1)
+                                        : StringAt(column.kind, from, row).size;
     }
     bytes = RoundUp4(bytes);
     if (bytes > std::numeric_limits<uint32_t>::max()) {
@@ -172,7 +185,8 @@ void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<ui
   }
   for (const Column& column : columns_) {
     const feed::PickColumn& from = columns[column.index];
-    if (IsString(column.kind)) {
+    if (column.nested != nullptr) continue;
+    if (Varies(column.kind)) {
       for (size_t i = 0; i < rows; ++i) {
         const uint32_t size = StringAt(column.kind, from, first + static_cast<int64_t>(i)).size;
         std::memcpy(tile + i * row_bytes_ + column.offset, &size, 4);
@@ -190,9 +204,18 @@ void RowCodec::Pack(const feed::PickColumn* columns, int64_t first, std::span<ui
   for (size_t i = 0; i < rows; ++i) {
     uint8_t* const row = tile + i * row_bytes_;
     uint8_t* end = to[i] + row_bytes_;
-    for (const size_t c : strings_) {
-      const Bytes bytes =
-          StringAt(columns_[c].kind, columns[columns_[c].index], first + static_cast<int64_t>(i));
+    for (const size_t c : varying_) {
+      const Column& column = columns_[c];
+      const feed::PickColumn& from = columns[column.index];
+      const int64_t index = first + static_cast<int64_t>(i);
+      if (column.nested != nullptr) {
+        uint8_t* const begin = end;
+        end = column.nested->Pack(*from.array, index, index + 1, begin);
+        const auto size = static_cast<uint32_t>(end - begin);
+        std::memcpy(row + column.offset, &size, 4);
+        continue;
+      }
+      const Bytes bytes = StringAt(column.kind, from, index);
       if (bytes.size > 0) std::memcpy(end, bytes.data, bytes.size);
       end += bytes.size;
     }
@@ -227,6 +250,19 @@ arrow::Result<std::shared_ptr<arrow::Buffer>> RowCodec::UnpackValidity(
   }
   if (*null_count == 0) return nullptr;
   return bits;
+}
+
+arrow::Result<std::shared_ptr<ArrayData>> RowCodec::UnpackVarying(
+    const Column& column, std::span<const uint8_t* const> rows,
+    std::vector<uint32_t>* tails) const {
+  if (column.kind == PickKind::kBytes32) return UnpackBytes<int32_t>(column, rows, tails);
+  if (column.kind == PickKind::kBytes64) return UnpackBytes<int64_t>(column, rows, tails);
+  NestedCodec::Reader reader(*column.nested);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ARROW_RETURN_NOT_OK(reader.Read(rows[i] + (*tails)[i]));
+    (*tails)[i] += Load32(rows[i] + column.offset);
+  }
+  return reader.Finish();
 }
 
 template <typename Offset>
@@ -266,7 +302,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
   std::vector<std::pair<const Column*, uint8_t*>> plain;  // and where their values go
   for (size_t c = 0; c < columns_.size(); ++c) {
     const Column& column = columns_[c];
-    if (IsString(column.kind)) continue;
+    if (Varies(column.kind)) continue;
     const bool bits = column.kind == PickKind::kBits;
     ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Buffer> values,
                           bits ? arrow::AllocateEmptyBitmap(count).Map([](auto buffer) {
@@ -310,12 +346,11 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowCodec::Unpack(
   }
   std::vector<uint32_t> tails;
   if (!fixed_) tails.assign(rows.size(), static_cast<uint32_t>(row_bytes_));
-  for (const size_t c : strings_) {
-    ARROW_ASSIGN_OR_RAISE(arrays[c], columns_[c].kind == PickKind::kBytes32
-                                         ? UnpackBytes<int32_t>(columns_[c], rows, &tails)
-                                         : UnpackBytes<int64_t>(columns_[c], rows, &tails));
+  for (const size_t c : varying_) {
+    ARROW_ASSIGN_OR_RAISE(arrays[c], UnpackVarying(columns_[c], rows, &tails));
   }
   for (size_t c = 0; c < columns_.size(); ++c) {
+    if (columns_[c].nested != nullptr) continue;
     int64_t null_count = 0;
     if (columns_[c].null_bit >= 0 && nulls[c].load(std::memory_order_relaxed)) {
       ARROW_ASSIGN_OR_RAISE(arrays[c]->buffers[0], UnpackValidity(columns_[c], rows, &null_count));

@@ -13,6 +13,7 @@
 #include <arrow/result.h>
 #include <arrow/type.h>
 
+#include "deal/nested_codec.h"
 #include "feed/row_gather.h"
 
 namespace flightbridge::deal {
@@ -29,14 +30,12 @@ using NullFlags = std::vector<std::atomic<bool>>;
 // How rows are packed. Immutable, thread-safe.
 //
 // A packed row: [header] the values of fixed width, widest first | a byte for each boolean | a bit
-// for each column that may be null, set where it is | the lengths of strings, 4 bytes each | their
-// bytes; all of it padded to a multiple of 4.
+// for each column that may be null, set where it is | the lengths of strings and of packed nested
+// values, 4 bytes each | their bytes; all of it padded to a multiple of 4.
+//
+// Columns are of types that feed::IsDealt() says.
 class RowCodec {
  public:
-  // Whether rows of these columns can be packed: booleans, values of fixed width, strings and
-  // binary.
-  static bool Packs(const arrow::DataType& type);
-
   // How many columns vary in size.
   static int64_t CountVarying(const arrow::Schema& schema);
   // Of the values of the first rows of a column that vary in size.
@@ -54,7 +53,7 @@ class RowCodec {
   bool headers() const { return header_bytes_ > 0; }
   int64_t row_bytes() const { return row_bytes_; }
   // Beside the values that vary in size.
-  int64_t MostRowBytes() const { return row_bytes_ + (fixed_ ? 0 : 3); }
+  int64_t MostRowBytes() const;
 
   // Rows at a time.
   static constexpr int64_t kBlock = 128;
@@ -84,11 +83,15 @@ class RowCodec {
     int64_t width = 0;   // in the packed row
     int64_t offset = 0;  // of its value, or of its length
     int index = 0;       // in the feed
-    int null_bit = -1;   // none: no nulls
+    int null_bit = -1;   // none: no nulls, or in the nested value
+    std::shared_ptr<const NestedCodec> nested;
   };
 
   void PackFixed(const Column& column, const feed::PickColumn& from, int64_t first, size_t rows,
                  uint8_t* tile) const;
+  arrow::Result<std::shared_ptr<arrow::ArrayData>> UnpackVarying(
+      const Column& column, std::span<const uint8_t* const> rows,
+      std::vector<uint32_t>* tails) const;
   template <typename Offset>
   arrow::Result<std::shared_ptr<arrow::ArrayData>> UnpackBytes(const Column& column,
                                                                std::span<const uint8_t* const> rows,
@@ -99,7 +102,7 @@ class RowCodec {
 
   const std::shared_ptr<arrow::Schema> schema_;
   std::vector<Column> columns_;  // as in the schema
-  std::vector<size_t> strings_;  // of them, those that vary in size
+  std::vector<size_t> varying_;  // of them, those that vary in size
   bool fixed_ = true;
   int64_t header_bytes_ = 0;
   int64_t nulls_at_ = 0;

@@ -26,12 +26,6 @@ using arrow::bit_util::GetBit;
 // Rows ahead whose values are fetched into the cache while earlier ones are copied.
 constexpr size_t kPrefetchRows = 24;
 
-const arrow::DataType& Storage(const arrow::DataType& type) {
-  return type.id() == Type::EXTENSION
-             ? Storage(*static_cast<const arrow::ExtensionType&>(type).storage_type())
-             : type;
-}
-
 // Whether Arrow can append rows of arrays of this type one by one to another; else it can take
 // them.
 bool HasBuilder(const arrow::DataType& type) {
@@ -58,8 +52,14 @@ void ForEachValue(const Places& places, const std::vector<const uint8_t*>& bases
 
 }  // namespace
 
+const arrow::DataType& StorageOf(const arrow::DataType& type) {
+  return type.id() == Type::EXTENSION
+             ? StorageOf(*static_cast<const arrow::ExtensionType&>(type).storage_type())
+             : type;
+}
+
 PickKind PickKindOf(const arrow::DataType& type) {
-  const arrow::DataType& storage = Storage(type);
+  const arrow::DataType& storage = StorageOf(type);
   switch (storage.id()) {
     case Type::BOOL: return PickKind::kBits;
     case Type::STRING:
@@ -79,7 +79,25 @@ PickKind PickKindOf(const arrow::DataType& type) {
 }
 
 int64_t PickWidthOf(const arrow::DataType& type) {
-  return static_cast<const arrow::FixedWidthType&>(Storage(type)).byte_width();
+  return static_cast<const arrow::FixedWidthType&>(StorageOf(type)).byte_width();
+}
+
+bool IsDealt(const arrow::DataType& type) {
+  if (PickKindOf(type) != PickKind::kArrays) return true;
+  const arrow::DataType& storage = StorageOf(type);
+  switch (storage.id()) {
+    case Type::LIST:
+    case Type::LARGE_LIST:
+    case Type::MAP:
+    case Type::STRUCT: break;
+    case Type::FIXED_SIZE_LIST:
+      if (static_cast<const arrow::FixedSizeListType&>(storage).list_size() > 0) break;
+      return false;
+    default: return false;
+  }
+  return storage.num_fields() > 0 && std::ranges::all_of(storage.fields(), [](const auto& field) {
+           return IsDealt(*field->type());
+         });
 }
 
 RowGather::RowGather(std::shared_ptr<arrow::Schema> schema, std::vector<int> columns)
@@ -99,7 +117,7 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> RowGather::Gather() const {
 }
 
 arrow::Result<std::shared_ptr<ArrayData>> RowGather::Gather(size_t column) const {
-  const arrow::DataType& type = Storage(*TypeOf(column));
+  const arrow::DataType& type = StorageOf(*TypeOf(column));
   switch (PickKindOf(type)) {
     case PickKind::kBits: return GatherBits(column);
     case PickKind::kBytes32: return GatherBytes<int32_t>(column);

@@ -29,6 +29,12 @@ PickKind PickKindOf(const arrow::DataType& type);
 // Bytes of a value where the kind is kFixed.
 int64_t PickWidthOf(const arrow::DataType& type);
 
+// What an extension type is stored as; any other type itself.
+const arrow::DataType& StorageOf(const arrow::DataType& type);
+// Whether servers put rows with such a column into order (native/src/deal): all but dictionaries,
+// views and what has no bytes.
+bool IsDealt(const arrow::DataType& type);
+
 // A row to gather: of which slot, and where in it.
 struct RowPlace {
   uint32_t slot = 0;

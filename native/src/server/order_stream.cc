@@ -79,7 +79,7 @@ class OrderStream final : public arrow::flight::FlightDataStream {
 
 arrow::Result<std::unique_ptr<arrow::flight::FlightDataStream>> MakeOrderStream(
     std::shared_ptr<ServiceState> state, StreamSlot slot, GetPlan plan) {
-  ARROW_ASSIGN_OR_RAISE(auto rows, state->dealer->Open(std::move(plan.snapshot), plan.schema,
+  ARROW_ASSIGN_OR_RAISE(auto rows, state->dealer->Open(plan.snapshot, plan.schema,
                                                        std::move(plan.columns), *plan.order));
   return std::make_unique<OrderStream>(std::move(state), std::move(slot), std::move(plan.schema),
                                        std::move(rows));
