@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
+from flightbridge.batch_values import Ragged, Value
 from flightbridge.bench.model import Sample
 from flightbridge.bench.streams import each_timed, timed
 from flightbridge.errors import DataLossError
@@ -45,6 +47,11 @@ class Epochs:
         with batches.read(
             self._uri, self._feed, batch_size=self._batch_rows, shuffle=shuffle, seed=seed
         ) as reader:
-            rows = sum(len(next(iter(batch.values()))) for batch in each_timed(reader, latencies))
+            rows = sum(_rows(batch) for batch in each_timed(reader, latencies))
         if rows != self._rows:
             raise DataLossError(f"bench: {rows} of {self._rows} rows of '{self._feed}' came")
+
+
+def _rows(batch: Mapping[str, Value]) -> int:
+    first = next(iter(batch.values()))
+    return len(first.row_splits) - 1 if isinstance(first, Ragged) else len(first)
