@@ -2,7 +2,7 @@
 #   make demo   the main job: Spark -> bridge -> tf.data -> a trained recommender
 #   make test   every test
 # Others: build, jar, jar-3.5, test-spark-3.5, test-fast, test-java, test-native, test-asan, test-tsan, test-torch, test-jax, test-classic,
-# test-tensorflow, lint, format, wheel, bench, fuzz, chaos, chaos-spark, clean.
+# test-tensorflow, test-op, lint, format, wheel, bench, fuzz, chaos, chaos-spark, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ export SPARK_LOCAL_IP ?= 127.0.0.1
 
 .PHONY: help setup build jar demo test test-fast test-java test-python test-native test-asan test-tsan lint lint-fast \
         format wheel test-wheel \
-        jar-3.5 kafka test-spark-3.5 test-torch test-jax test-classic test-tensorflow bench fuzz chaos chaos-spark clean
+        jar-3.5 kafka test-spark-3.5 test-torch test-jax test-classic test-tensorflow test-op bench fuzz chaos chaos-spark clean
 
 help:
 	@sed -n '2,4p' Makefile | sed 's/^# *//'
@@ -83,7 +83,7 @@ demo: build jar
 	@$(PY) examples/movielens_fm.py $(ARGS)
 
 # The runner's closing line comes last: .ci/run hands it on.
-test: build jar test-java test-native test-asan test-tsan test-wheel test-python
+test: build jar test-java test-native test-asan test-tsan test-op test-wheel test-python
 
 test-fast: build jar test-native
 	@$(PY) -m pytest -m 'not slow' $(ARGS)
@@ -165,6 +165,13 @@ test-tensorflow: $(if $(OLD_TF),.venv-classic/.built,build)
 	@.venv-tf$(TF)/bin/python -m pytest tests/integration/tf/test_tf_dataset.py \
 	  tests/integration/tf/test_tf_shards.py tests/integration/tf/test_tf_refusals.py \
 	  tests/integration/tf/test_tf_checkpoint.py $(ARGS)
+
+# Compiles and links the op against the headers of other TensorFlows: the oldest, in `make test`, which has
+# the newest installed; make test-op TFS='2.16.2 2.17.1 2.18.1 2.19.1 2.20.0' for those between.
+TFS ?= 2.15.1
+test-op: build
+	@echo "== the tf.data op against TensorFlow $(TFS)"
+	@$(PY) native/tools/compile_op.py build $(TFS)
 
 .venv-%/.installed: pyproject.toml native/tools/overlay_venv.py | $(VENV)/.installed
 	@echo "== installing what test-$* needs into .venv-$*"
