@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "feed/retention.h"
 #include "feed/span.h"
@@ -429,6 +433,40 @@ TEST(SpanRetention, APartWithoutRowsLeftHoldsNothingUp) {
   EXPECT_EQ(cluster.at_home()->DropIdleFeeds(), 0);
   cluster.at_home().now_ms += 1000;
   EXPECT_EQ(cluster.at_home()->DropIdleFeeds(), 1);
+}
+
+// Everything at the same time that servers do of their own accord, while the feed is written again
+// and again and its rows are confirmed.
+TEST(SpanRetention, ServersAskWhileTheFeedIsConfirmedAndWrittenAgain) {
+  Retained cluster(proto::Retention{.epochs = 1, .ttl_ms = 1'000'000});
+  const size_t home = cluster.home();
+  std::atomic<bool> stop{false};
+  std::atomic<int64_t> asked{0};
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < 3; ++i) {
+    threads.emplace_back([&, i] {
+      while (!stop) {
+        const auto status = cluster.AskRetained(i);
+        EXPECT_TRUE(status.ok()) << status;
+        EXPECT_EQ((*cluster.stores[i])->DropIdleFeeds(), 0);
+        EXPECT_TRUE((*cluster.stores[home])->Describe("f").ok());
+        ++asked;
+      }
+    });
+  }
+  for (int round = 0; round < 4; ++round) {
+    for (int64_t p = 0; p < kPartitions; ++p) cluster.Confirm({(p * 5) % kPartitions});
+    const int64_t before = asked;
+    cluster.Write("again-" + std::to_string(round), WriteMode::kOverwrite);
+    EXPECT_TRUE(cluster.Released().empty()) << "what was confirmed of the feed before";
+    while (asked < before + 6) std::this_thread::yield();
+  }
+  cluster.Confirm(Numbers(0, kPartitions));
+  stop = true;
+  threads.clear();
+  cluster.AskRetainedAll();
+  EXPECT_EQ(cluster.Released(), Numbers(0, kPartitions));
+  for (const auto& store : cluster.stores) EXPECT_EQ((*store)->budget().used_bytes(), 0);
 }
 
 // What the shards of all readers confirm at the end is all of it, wherever it is; in the middle
