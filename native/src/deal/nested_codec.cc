@@ -153,7 +153,9 @@ NestedCodec::Reader::Reader(const NestedCodec& codec) : codec_(codec) {
 
 arrow::Status NestedCodec::Reader::ReadValidity(int64_t count, const uint8_t** from) {
   const bool nulls = *(*from)++ != 0;
-  length_ += count;
+  const int64_t before = std::exchange(length_, length_ + count);
+  if (!nulls && nulls_ == 0) return {};  // no bits before the first null
+  if (nulls_ == 0) ARROW_RETURN_NOT_OK(validity_.Append(before, true));
   if (!nulls) return validity_.Append(count, true);
   ARROW_RETURN_NOT_OK(validity_.Reserve(count));
   for (int64_t i = 0; i < count; ++i) {
