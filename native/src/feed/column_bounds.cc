@@ -12,6 +12,7 @@
 #include <arrow/extension_type.h>
 #include <arrow/util/bit_run_reader.h>
 #include <arrow/util/bit_util.h>
+#include <arrow/util/bitmap_ops.h>
 #include <arrow/util/float16.h>
 
 namespace flightbridge::feed {
