@@ -14,8 +14,10 @@ import pytest
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 pytest.importorskip("tensorflow")
 
+# SIGINT as in a terminal: who starts the tests in the background of a shell script has it ignored.
 PRELUDE = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np, pyarrow as pa
 import tensorflow as tf
