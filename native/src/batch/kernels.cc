@@ -77,14 +77,9 @@ int64_t SparseValues(size_t column, const Part& part) {
 
 ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Part> parts) {
   ColumnSize size;
-  if (AreSpans(layout, column, parts)) {
+  if (!layout.tstrings && AreSpans(layout, column, parts)) {
     int64_t rows = 0;
     for (const Part& part : parts) rows += part.count;
-    if (layout.tstrings) {
-      size.values = rows;
-      MeasureTStrings(layout, column, parts, &size);
-      return size;
-    }
     const int64_t units = MeasureSpans(column, parts);
     if (layout.bytes()) return {.values = rows, .bytes = units};
     size.lists[0] = rows;
@@ -109,13 +104,9 @@ ColumnSize Measure(const ColumnLayout& layout, size_t column, std::span<const Pa
 
 arrow::Status Gather(const ColumnLayout& layout, size_t column, std::span<const Part> parts,
                      const ColumnOutput& out) {
-  if (AreSpans(layout, column, parts)) {
+  if (!layout.tstrings && AreSpans(layout, column, parts)) {
     if (out.mask != nullptr) FillMask(layout, column, parts, out.mask);
-    if (layout.tstrings) {
-      GatherTStrings(layout, column, parts, out);
-    } else {
-      GatherSpans(layout, column, parts, out);
-    }
+    GatherSpans(layout, column, parts, out);
     return arrow::Status::OK();
   }
   for (int i = 0; i < layout.levels; ++i) FillRowSplits(i, column, parts, out.row_splits[i]);
